@@ -1,0 +1,129 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+var errNotValid = errors.New("not valid")
+
+// Duration is a duration as Go writes it, or a number of seconds.
+type Duration time.Duration
+
+// UnmarshalText reads 1m30s, 90s or 90.
+func (d *Duration) UnmarshalText(text []byte) error {
+	s := string(text)
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		s += "s"
+	}
+	parsed, err := time.ParseDuration(s)
+	*d = Duration(parsed)
+	return err
+}
+
+// Bytes is a size in bytes.
+type Bytes int64
+
+const maxBytes Bytes = 1 << 30
+
+// UnmarshalText reads 32MiB, 500KB (of 1000 bytes), 500K, 1000000 and the like.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	number := strings.TrimRight(string(text), "BKMGiTkmgb ")
+	factor, ok := map[string]float64{
+		"": 1, "b": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9,
+		"kib": 1 << 10, "ki": 1 << 10, "mib": 1 << 20, "mi": 1 << 20, "gib": 1 << 30, "gi": 1 << 30,
+	}[strings.ToLower(strings.TrimSpace(string(text[len(number):])))]
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || !ok || !(n*factor < 1<<62) {
+		return errNotValid
+	}
+	*b = Bytes(n * factor)
+	return nil
+}
+
+// Namespace is the name of a Kubernetes namespace.
+type Namespace string
+
+// UnmarshalText reads a name, with blanks around it or not.
+func (n *Namespace) UnmarshalText(text []byte) error {
+	*n = Namespace(strings.TrimSpace(string(text)))
+	if reasons := validation.IsDNS1123Label(string(*n)); len(reasons) > 0 {
+		return detailError{fmt.Sprintf("%q: %s", *n, reasons[0])}
+	}
+	return nil
+}
+
+// Level is a slog.Level by name.
+type Level slog.Level
+
+// UnmarshalText reads debug, info, warn, warning or error, in any case.
+func (l *Level) UnmarshalText(text []byte) error {
+	level, ok := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "warning": slog.LevelWarn, "error": slog.LevelError,
+	}[strings.ToLower(string(text))]
+	if !ok {
+		return errNotValid
+	}
+	*l = Level(level)
+	return nil
+}
+
+// Format is the form of log lines: logfmt or json.
+type Format string
+
+// UnmarshalText reads logfmt or json, in any case.
+func (f *Format) UnmarshalText(text []byte) error {
+	*f = Format(strings.ToLower(string(text)))
+	if *f != "logfmt" && *f != "json" {
+		return errNotValid
+	}
+	return nil
+}
+
+// TargetLabel says where the value of one label of each target comes from.
+type TargetLabel struct {
+	Name   string
+	Source string // pod, namespace, ip, node, uid, port, container, label or annotation
+	Key    string // of the label or annotation
+}
+
+// labelName is what stands in an exposition without quotes.
+var labelName = regexp.MustCompile("^[a-zA-Z_][a-zA-Z0-9_]*$")
+
+// UnmarshalText reads NAME=SOURCE.
+func (l *TargetLabel) UnmarshalText(text []byte) error {
+	name, source, _ := strings.Cut(strings.TrimSpace(string(text)), "=")
+	l.Name = strings.TrimSpace(name)
+	l.Source, l.Key, _ = strings.Cut(strings.TrimSpace(source), ":")
+	switch {
+	case !labelName.MatchString(l.Name) || strings.HasPrefix(l.Name, "__"):
+		return detailError{fmt.Sprintf("Prometheus refuses the label name %q: it must match %s and not begin with __", l.Name, labelName)}
+	case l.Name == "le" || l.Name == "quantile":
+		return detailError{fmt.Sprintf("the label %s belongs to histograms and summaries", l.Name)}
+	case slices.Contains([]string{"pod", "namespace", "ip", "node", "uid", "port", "container"}, l.Source) && l.Key == "":
+		return nil
+	case l.Source == "label" || l.Source == "annotation":
+		if reasons := validation.IsQualifiedName(strings.ToLower(l.Key)); len(reasons) > 0 {
+			return detailError{fmt.Sprintf("%q is no key of a %s: %s", l.Key, l.Source, reasons[0])}
+		}
+		return nil
+	}
+	return detailError{fmt.Sprintf("%q is no source: want pod, namespace, ip, node, uid, port, container, label:KEY or annotation:KEY", source)}
+}
+
+func checkTargetLabels(labels []TargetLabel) error {
+	for i, l := range labels {
+		if slices.ContainsFunc(labels[:i], func(other TargetLabel) bool { return other.Name == l.Name }) {
+			return fmt.Errorf("the label %s stands twice", l.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,21 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"text/tabwriter"
+)
+
+// Usage prints every variable with its default and meaning, one a line.
+func Usage(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, s := range settingsOf(reflect.TypeFor[Config]()) {
+		value := s.value
+		if value == "" {
+			value = "-"
+		}
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.variable, value, s.help)
+	}
+	return table.Flush()
+}

@@ -1,0 +1,68 @@
+package discovery
+
+import (
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// LabelRule says where the value of one label of each target comes from.
+type LabelRule struct {
+	Name   string
+	Source string // pod, namespace, ip, node, uid, port, container, label or annotation
+	Key    string // of the label or annotation
+}
+
+// labelsOf are the labels of the target at one port of the pod. One of several
+// targets of a pod is told apart by k8s_port, unless a rule maps the port.
+func labelsOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool) []target.Label {
+	var labels []target.Label
+	for _, r := range rules {
+		labels = append(labels, target.Label{Name: r.Name, Value: r.value(pod, port)})
+	}
+	isMapped := slices.ContainsFunc(rules, func(r LabelRule) bool { return r.Source == "port" || r.Name == portLabel })
+	if oneOfSeveral && !isMapped {
+		labels = append(labels, target.Label{Name: portLabel, Value: port})
+	}
+	return labels
+}
+
+func (r LabelRule) value(pod *corev1.Pod, port string) string {
+	switch r.Source {
+	case "pod":
+		return pod.Name
+	case "namespace":
+		return pod.Namespace
+	case "ip":
+		return pod.Status.PodIP
+	case "node":
+		return pod.Spec.NodeName
+	case "uid":
+		return string(pod.UID)
+	case "port":
+		return port
+	case "container":
+		return containerOf(pod, port)
+	case "label":
+		return pod.Labels[r.Key]
+	case "annotation":
+		return pod.Annotations[r.Key]
+	}
+	return ""
+}
+
+// containerOf is the name of the container that declares the port, or empty. An
+// init container can be a sidecar, and declare it.
+func containerOf(pod *corev1.Pod, port string) string {
+	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+		for _, p := range c.Ports {
+			if strconv.Itoa(int(p.ContainerPort)) == port {
+				return c.Name
+			}
+		}
+	}
+	return ""
+}

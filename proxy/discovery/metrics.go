@@ -1,0 +1,30 @@
+package discovery
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	events   *prometheus.CounterVec // by event
+	requests *prometheus.CounterVec // by verb and outcome
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	m := metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "metrics_proxy_discovery_events_total",
+			Help: "Changes of pods that the API server told of, by event.",
+		}, []string{"event"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "metrics_proxy_discovery_requests_total",
+			Help: "Requests for pods to the API server, by verb and outcome.",
+		}, []string{"verb", "outcome"}),
+	}
+	r.MustRegister(m.events, m.requests)
+	for _, event := range []string{"add", "update", "delete"} {
+		m.events.WithLabelValues(event)
+	}
+	for _, verb := range []string{"list", "watch"} {
+		m.requests.WithLabelValues(verb, "ok")
+		m.requests.WithLabelValues(verb, "error")
+	}
+	return m
+}

@@ -1,0 +1,100 @@
+package discovery
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// view is what is known of the pods of one namespace, or of all. It is the store
+// that a reflector fills.
+type view struct {
+	pods      *Pods
+	namespace string // empty = all
+	targets   map[types.UID][]*target.Target
+	isSynced  bool  // a first list is complete
+	err       error // of the last request to the API server; nil if it succeeded
+}
+
+func (v *view) String() string {
+	if v.namespace == corev1.NamespaceAll {
+		return "all namespaces"
+	}
+	return "namespace " + v.namespace
+}
+
+// set replaces what is known of one pod.
+func (v *view) set(obj any) error {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return fmt.Errorf("cannot use a %T: want a pod", obj)
+	}
+	v.pods.mu.Lock()
+	defer v.pods.mu.Unlock()
+	v.pods.snapshot = nil
+	v.put(pod)
+	return nil
+}
+
+// put is set without the lock.
+func (v *view) put(pod *corev1.Pod) {
+	if targets := targetsOf(pod, v.pods.opts.Labels); len(targets) > 0 {
+		v.targets[pod.UID] = targets
+	} else {
+		delete(v.targets, pod.UID)
+	}
+}
+
+// Add, Update, Delete, Replace and Resync are what a reflector asks of a store.
+
+// Add takes a new pod.
+func (v *view) Add(obj any) error {
+	v.pods.metrics.events.WithLabelValues("add").Inc()
+	return v.set(obj)
+}
+
+// Update takes a changed pod.
+func (v *view) Update(obj any) error {
+	v.pods.metrics.events.WithLabelValues("update").Inc()
+	return v.set(obj)
+}
+
+// Delete takes the last state of a pod that is gone.
+func (v *view) Delete(obj any) error {
+	v.pods.metrics.events.WithLabelValues("delete").Inc()
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return fmt.Errorf("cannot use a %T: want a pod", obj)
+	}
+	v.pods.mu.Lock()
+	defer v.pods.mu.Unlock()
+	v.pods.snapshot = nil
+	delete(v.targets, pod.UID)
+	return nil
+}
+
+// Replace takes a complete list.
+func (v *view) Replace(list []any, _ string) error {
+	v.pods.mu.Lock()
+	defer v.pods.mu.Unlock()
+	v.pods.snapshot = nil
+	clear(v.targets)
+	for _, obj := range list {
+		pod, ok := obj.(*corev1.Pod)
+		if !ok {
+			return fmt.Errorf("cannot use a %T: want a pod", obj)
+		}
+		v.put(pod)
+	}
+	if !v.isSynced {
+		v.isSynced = true
+		v.pods.opts.Logger.Info("first list of pods is complete", "pods_of", v.String(), "pods", len(list), "with_targets", len(v.targets))
+	}
+	return nil
+}
+
+// Resync does nothing: there is no other state to agree with.
+func (v *view) Resync() error { return nil }

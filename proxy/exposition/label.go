@@ -1,0 +1,95 @@
+package exposition
+
+import (
+	"slices"
+	"strings"
+)
+
+// Label is one label of a target, put on each of its samples.
+type Label struct{ Name, Value string }
+
+// Labels are the labels of one target, rendered once for all of its lines.
+// The zero value has no label. Immutable.
+type Labels struct {
+	names []string
+	text  []byte // `a="x",b="y"`, escaped; empty without labels
+}
+
+// NewLabels renders labels in the order given. A label with an empty value
+// equals an absent one and is left out. Names must be distinct and match
+// [a-zA-Z_][a-zA-Z0-9_]*; values must be valid UTF-8. It does not check them.
+func NewLabels(labels []Label) Labels {
+	var l Labels
+	for _, label := range labels {
+		if label.Value == "" {
+			continue
+		}
+		if len(l.names) > 0 {
+			l.text = append(l.text, ',')
+		}
+		l.names = append(l.names, label.Name)
+		l.text = append(l.text, label.Name...)
+		l.text = append(l.text, '=', '"')
+		l.text = appendEscaped(l.text, label.Value)
+		l.text = append(l.text, '"')
+	}
+	return l
+}
+
+// String is the rendered form, `a="x",b="y"`: equal for equal labels.
+func (l Labels) String() string { return string(l.text) }
+
+func (l Labels) has(name []byte) bool {
+	return slices.Contains(l.names, string(name))
+}
+
+// appendEscaped escapes a label value as the text formats do.
+func appendEscaped(dst []byte, value string) []byte {
+	for i := range len(value) {
+		switch c := value[i]; c {
+		case '\\', '"':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// unescape reads a quoted string's inside as Prometheus does: \\, \" and \n are
+// escapes, every other backslash stands for itself (textparse lvalReplacer).
+func unescape(raw []byte) string {
+	s := string(raw)
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	return strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\n`, "\n").Replace(s)
+}
+
+// isBareLabel says whether a label name can stand without quotes.
+func isBareLabel(name []byte) bool {
+	for i, c := range name {
+		if !isNameStart(c) && (i == 0 || !isDigit(c)) {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
+// isBareMetric says whether a metric name can stand without quotes.
+func isBareMetric(name []byte) bool {
+	for i, c := range name {
+		if !isNameStart(c) && c != ':' && (i == 0 || !isDigit(c)) {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
+func isNameStart(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

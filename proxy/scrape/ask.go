@@ -1,0 +1,162 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// accept is what targets are asked for: what the answer is written in.
+const accept = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
+
+// patience is how long a body may take to be read before it gives its place among
+// those being read to another: a dripping target must not delay the others.
+const patience = 20 * time.Millisecond
+
+// ask makes one request and reads the answer. The number of bytes is that of the
+// decoded body, as far as it was read, also if there is an error.
+func (c *Client) ask(ctx context.Context, t *target.Target, labels exposition.Labels) (*exposition.Body, int64, error) {
+	if err := take(ctx, c.inFlight); err != nil {
+		return nil, 0, err
+	}
+	defer give(c.inFlight)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.URL, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("User-Agent", c.opts.UserAgent)
+	if deadline, ok := ctx.Deadline(); ok {
+		req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
+	}
+	setVia(req)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, 0, statusError(resp.Status)
+	}
+	return c.read(ctx, resp, exposition.Options{Labels: labels, MaxSamples: c.opts.SampleLimit})
+}
+
+// read reads, decodes, checks and indexes the body of an answer.
+func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.Options) (*exposition.Body, int64, error) {
+	if resp.ContentLength > c.opts.BodySizeLimit {
+		return nil, 0, errTooLarge
+	}
+	if err := take(ctx, c.reading); err != nil {
+		return nil, 0, err
+	}
+	release := sync.OnceFunc(func() { give(c.reading) })
+	defer release()
+	defer time.AfterFunc(patience, release).Stop()
+
+	decoded, err := c.decode(resp)
+	if err != nil {
+		return nil, 0, err
+	}
+	limited := &limitedReader{r: decoded, left: c.opts.BodySizeLimit}
+	typed := &typedReader{r: limited, contentType: resp.Header.Get("Content-Type")}
+	body, err := exposition.Read(typed, opts)
+	return body, c.opts.BodySizeLimit - limited.left, err
+}
+
+// decode undoes the Content-Encoding, which nobody asked for.
+func (c *Client) decode(resp *http.Response) (io.Reader, error) {
+	wire := &limitedReader{r: resp.Body, left: c.opts.BodySizeLimit}
+	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
+	case "", "identity":
+		return wire, nil
+	case "gzip", "x-gzip":
+		decoded, err := gzip.NewReader(wire)
+		if err != nil {
+			return nil, encodingError{err}
+		}
+		return encodedReader{decoded}, nil
+	default:
+		return nil, encodingError{fmt.Errorf("cannot decode Content-Encoding %q", encoding)}
+	}
+}
+
+// take takes a place, or fails when ctx ends. A nil channel has places for all.
+func take(ctx context.Context, places chan struct{}) error {
+	if places == nil {
+		return nil
+	}
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func give(places chan struct{}) {
+	if places != nil {
+		<-places
+	}
+}
+
+// limitedReader fails with errTooLarge past a number of bytes.
+type limitedReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	if int64(len(p)) > l.left+1 {
+		p = p[:l.left+1]
+	}
+	n, err := l.r.Read(p)
+	if int64(n) > l.left {
+		l.left = 0
+		return 0, errTooLarge
+	}
+	l.left -= int64(n)
+	return n, err
+}
+
+// typedReader refuses a body of another media type when its first byte comes: an
+// empty body is an empty scrape, whatever its type, as it is for Prometheus.
+type typedReader struct {
+	r           io.Reader
+	contentType string
+	isChecked   bool
+}
+
+func (t *typedReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	if n > 0 && !t.isChecked {
+		t.isChecked = true
+		if mediaType, _, parseErr := mime.ParseMediaType(t.contentType); parseErr != nil || mediaType != "text/plain" {
+			return 0, contentTypeError(t.contentType)
+		}
+	}
+	return n, err
+}
+
+// encodedReader tells a corrupt encoding from a broken connection.
+type encodedReader struct{ r io.Reader }
+
+func (e encodedReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
+		err = encodingError{err}
+	}
+	return n, err
+}

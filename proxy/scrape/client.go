@@ -1,0 +1,145 @@
+// Package scrape asks many targets at once and merges what they answer. It knows
+// nothing of Kubernetes, nor of who wants the answer.
+package scrape
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// Options bound what asking may cost.
+type Options struct {
+	ConnectTimeout time.Duration
+	MaxInFlight    int   // targets asked at a time; 0 = all
+	Workers        int   // bodies read at a time; 0 = 8 per core, less than 8 counts as 8
+	BodySizeLimit  int64 // bytes, on the wire and decoded
+	SampleLimit    int   // of one target; 0 = none
+	UserAgent      string
+}
+
+// Client asks targets. Safe for concurrent use; scrapes share its bounds.
+type Client struct {
+	opts     Options
+	http     *http.Client
+	inFlight chan struct{} // nil = unbounded
+	reading  chan struct{}
+}
+
+// New makes a client. It keeps connections to targets open between scrapes.
+func New(opts Options) *Client {
+	c := &Client{opts: opts, reading: make(chan struct{}, workers(opts.Workers))}
+	if opts.MaxInFlight > 0 {
+		c.inFlight = make(chan struct{}, opts.MaxInFlight)
+	}
+	dialer := &net.Dialer{Timeout: opts.ConnectTimeout}
+	c.http = &http.Client{
+		Transport: &http.Transport{
+			DialContext:            dialer.DialContext,
+			DialTLSContext:         tlsDialer(dialer),
+			DisableCompression:     true, // decoding costs more than the merge, and is bounded here
+			MaxIdleConnsPerHost:    2,    // two Prometheis may scrape at once
+			IdleConnTimeout:        5 * time.Minute,
+			MaxResponseHeaderBytes: 64 << 10,
+		},
+		// A redirect could lead anywhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c
+}
+
+func workers(n int) int {
+	if n == 0 {
+		n = 8 * runtime.GOMAXPROCS(0)
+	}
+	return max(n, 8)
+}
+
+// tlsDialer makes errors of the handshake known as such.
+func tlsDialer(dialer *net.Dialer) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		secured := tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+		if err := secured.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, &handshakeError{err}
+		}
+		return secured, nil
+	}
+}
+
+// Result is what one target gave.
+type Result struct {
+	Target  *target.Target
+	Outcome target.Outcome
+	part    exposition.Part
+}
+
+// Answer is what all targets gave, in their order.
+type Answer struct {
+	*exposition.Merged
+	Results   []Result
+	MergeTime time.Duration // from the last target's answer to the merge
+}
+
+// Gather asks all targets at once, waits until each has answered or ctx has ended,
+// and merges the answers. A target that fails costs no other target a sample.
+func (c *Client) Gather(ctx context.Context, targets []*target.Target) Answer {
+	results := make([]Result, len(targets))
+	var wg sync.WaitGroup
+	for i, t := range targets {
+		wg.Go(func() { results[i] = c.scrape(ctx, t) })
+	}
+	wg.Wait()
+	parts := make([]exposition.Part, len(results))
+	for i := range results {
+		parts[i] = results[i].part
+	}
+	start := time.Now()
+	merged := exposition.Merge(parts)
+	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start)}
+}
+
+// scrape asks one target. It has an up unless its labels are another target's, or
+// it is going away and that is why it did not answer.
+func (c *Client) scrape(ctx context.Context, t *target.Target) Result {
+	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
+	start := time.Now()
+	var err error
+	if t.Problem != nil {
+		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
+	} else {
+		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, r.part.Labels)
+		r.Outcome.Reason = reasonOf(ctx, err)
+	}
+	r.Outcome.Err = err
+	r.Outcome.Duration = time.Since(start)
+	if r.part.Body != nil {
+		r.Outcome.Samples = r.part.Body.Samples()
+	}
+	r.part.Up = err == nil
+	r.part.HasUp = r.part.Up || !t.Terminating && r.Outcome.Reason != target.Identity
+	return r
+}
+
+func render(labels []target.Label) exposition.Labels {
+	converted := make([]exposition.Label, len(labels))
+	for i, l := range labels {
+		converted[i] = exposition.Label(l)
+	}
+	return exposition.NewLabels(converted)
+}

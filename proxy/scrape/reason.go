@@ -1,0 +1,73 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/klauspost/compress/flate"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+var errTooLarge = errors.New("the body is over BODY_SIZE_LIMIT")
+
+type statusError string
+
+func (e statusError) Error() string {
+	return fmt.Sprintf("the target answered %q, want status 200", string(e))
+}
+
+type contentTypeError string
+
+func (e contentTypeError) Error() string {
+	return fmt.Sprintf("Content-Type is %q, want text/plain", string(e))
+}
+
+type encodingError struct{ error }
+
+func (e encodingError) Unwrap() error { return e.error }
+
+type handshakeError struct{ error }
+
+func (e *handshakeError) Unwrap() error { return e.error }
+
+// reasonOf puts an error of ask into the closed list. Past the deadline every
+// error is a timeout, whatever it says, unless the answer itself was at fault.
+func reasonOf(ctx context.Context, err error) target.Reason {
+	var (
+		status      statusError
+		contentType contentTypeError
+		encoding    encodingError
+		corrupt     flate.CorruptInputError
+		syntax      *exposition.SyntaxError
+		handshake   *handshakeError
+		network     *net.OpError
+	)
+	switch {
+	case err == nil:
+		return target.OK
+	case errors.As(err, &status):
+		return target.Status
+	case errors.As(err, &contentType):
+		return target.ContentType
+	case errors.As(err, &encoding), errors.As(err, &corrupt):
+		return target.Encoding
+	case errors.Is(err, errTooLarge):
+		return target.TooLarge
+	case errors.Is(err, exposition.ErrTooManySamples):
+		return target.TooManySamples
+	case errors.As(err, &syntax):
+		return target.Parse
+	case ctx.Err() != nil:
+		return target.Timeout
+	case errors.As(err, &handshake):
+		return target.TLS
+	case errors.As(err, &network) && network.Op == "dial":
+		return target.Connect
+	default:
+		return target.Incomplete
+	}
+}

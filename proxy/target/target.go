@@ -1,0 +1,62 @@
+// Package target says what is asked, and what came of it. It imports nothing of
+// this project.
+package target
+
+import "time"
+
+// Target is one endpoint of one pod. Immutable.
+type Target struct {
+	ID          string  // unique and stable: pod UID, port and path
+	Namespace   string  // of the pod
+	Pod         string  // its name
+	URL         string  // what is asked; empty if Problem is set
+	Labels      []Label // put on each sample, in this order; distinct from every other target's
+	Terminating bool    // the pod is being deleted: that it does not answer is no news
+	Problem     *Problem
+}
+
+// Label is one label of a target. Name matches [a-zA-Z_][a-zA-Z0-9_]*; an empty
+// Value equals an absent label.
+type Label struct{ Name, Value string }
+
+// Problem is why a target cannot be asked at all. Such a target is down.
+type Problem struct {
+	Reason Reason
+	Err    error
+}
+
+// Outcome is what came of asking a target once.
+type Outcome struct {
+	Reason   Reason        // OK, or why the target is down
+	Err      error         // nil if the target is up
+	Duration time.Duration // from the request to the checked body
+	Bytes    int64         // of the body, decoded, as far as it was read
+	Samples  int           // that the target adds to the answer
+}
+
+// Reason is one word for what came of a request.
+type Reason string
+
+// The reasons are a closed list: own metrics have one series for each.
+const (
+	OK             Reason = "ok"
+	Timeout        Reason = "timeout"          // no whole answer by the deadline
+	Connect        Reason = "connect"          // no connection, or not within CONNECT_TIMEOUT
+	TLS            Reason = "tls"              // the handshake failed
+	Incomplete     Reason = "incomplete"       // the connection ended before the whole answer had come
+	Status         Reason = "status"           // a status other than 200; redirects are not followed
+	ContentType    Reason = "content_type"     // a media type that Prometheus would not parse
+	Encoding       Reason = "encoding"         // an unknown Content-Encoding, or a corrupt one
+	TooLarge       Reason = "too_large"        // over BODY_SIZE_LIMIT
+	TooManySamples Reason = "too_many_samples" // over SAMPLE_LIMIT
+	Parse          Reason = "parse"            // not a valid exposition
+	Annotation     Reason = "annotation"       // an annotation of the pod is malformed
+	Identity       Reason = "identity"         // another target has the same labels
+)
+
+// Reasons returns all reasons.
+func Reasons() []Reason {
+	return []Reason{
+		OK, Timeout, Connect, TLS, Incomplete, Status, ContentType, Encoding, TooLarge, TooManySamples, Parse, Annotation, Identity,
+	}
+}
