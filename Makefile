@@ -1,0 +1,46 @@
+# What a person types: make demo, make test. The rest are their parts.
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+MODULES  := . tests tests/differential
+LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci-lint
+FUZZTIME ?= 10s
+
+.PHONY: build demo test format lint unit fuzz integration bench clean
+
+build: ## bin/metrics-proxy
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/metrics-proxy ./proxy
+
+demo: ## a cluster, exporters, the proxy and Prometheus on this machine, until Ctrl-C
+	@go build -C tests -o $(CURDIR)/bin/demo ./demo
+	@DEMO_SECONDS=$(DEMO_SECONDS) bin/demo
+
+test: lint unit fuzz integration ## everything that must hold
+
+format:
+	gofmt -w proxy tests
+
+lint: ## format, vet, linters, and go.mod files that say what is used
+	@unformatted=$$(gofmt -l proxy tests); test -z "$$unformatted" || { echo "not formatted, run make format:"; echo "$$unformatted"; exit 1; }
+	@echo "linters (golangci-lint is built once)"
+	@for module in $(MODULES); do \
+		echo "lint $$module"; \
+		(cd $$module && go mod tidy -diff && go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; \
+	done
+
+unit:
+	go test -race ./proxy/...
+	cd tests/differential && go test .
+
+fuzz: ## each fuzz target for FUZZTIME
+	go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
+	cd tests/differential && go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .
+
+integration: ## on a real API server, real exporters and a real Prometheus
+	cd tests && go test -count=1 -timeout 20m ./...
+
+bench: ## reading and merging, and the time from start to first scrape with 1,000 pods
+	go test -run '^$$' -bench . -benchmem ./proxy/exposition
+	cd tests && go test -count=1 -run '^$$' -bench . -benchtime 10x ./integration
+
+clean:
+	rm -rf bin

@@ -1,0 +1,197 @@
+// Package integration tests metrics-proxy as it is used: the built program, a real
+// API server, real exporters and a real Prometheus.
+package integration
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
+)
+
+// rig is what all tests share: one cluster, and the program under test.
+type rig struct {
+	bed     *testbed.Bed
+	cluster *testbed.Cluster
+	binary  string
+	payload []byte // of a real node exporter
+}
+
+var shared rig
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := runWithRig(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runWithRig(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	bed, err := testbed.New(os.Stderr)
+	if err != nil {
+		return 1, err
+	}
+	defer func() {
+		if stopErr := bed.Stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	shared.bed = bed
+	if shared.binary, err = bed.BuildProxy(ctx, testbed.ProxyBuild{}); err != nil {
+		return 1, err
+	}
+	if shared.cluster, err = bed.StartCluster(ctx, testbed.ClusterOptions{}); err != nil {
+		return 1, err
+	}
+	if shared.payload, err = bed.NodeExporterPayload(ctx); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// kubeconfig writes one for the user that may only get, list and watch pods.
+func kubeconfig(t testing.TB) string {
+	t.Helper()
+	path, err := shared.cluster.Kubeconfig(shared.cluster.Proxy, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// startProxy starts the program for the pods labelled test=NAME and stops it when
+// the test ends.
+func startProxy(t testing.TB, name string, env map[string]string) *testbed.Proxy {
+	t.Helper()
+	return startProxyWith(t, testbed.ProxyOptions{Env: env}, name)
+}
+
+func startProxyWith(t testing.TB, options testbed.ProxyOptions, name string) *testbed.Proxy {
+	t.Helper()
+	env := map[string]string{"POD_LABEL_SELECTOR": "test=" + name}
+	if _, given := options.Env["KUBECONFIG"]; !given {
+		env["KUBECONFIG"] = kubeconfig(t)
+	}
+	for k, v := range options.Env {
+		env[k] = v
+	}
+	options.Binary, options.Env = shared.binary, env
+	proxy, err := shared.bed.StartProxy(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := proxy.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("log of the proxy:\n%s", proxy.Log())
+		}
+	})
+	return proxy
+}
+
+// createPods makes pods that are there until the test ends.
+func createPods(t testing.TB, pods ...testbed.Pod) {
+	t.Helper()
+	if err := shared.cluster.CreatePods(t.Context(), pods...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, p := range pods {
+			_ = shared.cluster.DeletePod(context.Background(), p.Namespace, p.Name) // a test may have deleted it
+		}
+	})
+}
+
+// pod is a running pod labelled test=TEST whose port serves the handler.
+func pod(t testing.TB, test string, n int, handler http.Handler) testbed.Pod {
+	t.Helper()
+	address := testbed.Address(n)
+	server, err := exporter.Start(address+":0", handler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	return testbed.Pod{
+		Namespace: test, Name: fmt.Sprintf("%s-%d", test, n),
+		Labels: map[string]string{"test": test}, IPs: []string{address},
+		Annotations: testbed.ScrapeAnnotations(server.Port(), ""),
+	}
+}
+
+// get returns status and body of one request.
+func get(t testing.TB, url string, header http.Header) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// eventually polls until check returns nil, and fails with its last error after a
+// generous bound.
+func eventually(t testing.TB, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+var upLine = regexp.MustCompile(`(?m)^up\{k8s_pod_name="([^"]+)",k8s_namespace="[^"]+"\} ([01])$`)
+
+// ups reads which pods an answer says are up.
+func ups(answer string) map[string]bool {
+	up := map[string]bool{}
+	for _, m := range upLine.FindAllStringSubmatch(answer, -1) {
+		up[m[1]] = m[2] == "1"
+	}
+	return up
+}
+
+// wantOwnMetric polls the proxy's own metrics for a line.
+func wantOwnMetric(t testing.TB, proxy *testbed.Proxy, line string) {
+	t.Helper()
+	eventually(t, func() error {
+		own, err := proxy.OwnMetrics(t.Context())
+		if err == nil && !strings.Contains("\n"+string(own), "\n"+line+"\n") {
+			prefix, _, _ := strings.Cut(line, " ")
+			err = fmt.Errorf("own metrics have no line %q, but %q", line, regexp.MustCompile("(?m)^"+regexp.QuoteMeta(prefix)+".*$").FindString(string(own)))
+		}
+		return err
+	})
+}

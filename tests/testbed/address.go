@@ -1,0 +1,33 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+)
+
+// Address returns the loopback address of pod n, unique for n from 0 to 65023:
+// 127.10.0.1, 127.10.0.2, ... It never ends in .0 or .255.
+func Address(n int) string {
+	const perSubnet = 254
+	return fmt.Sprintf("127.10.%d.%d", n/perSubnet, n%perSubnet+1)
+}
+
+// FreePort returns a TCP port that nothing listens on, on any address. It lies below
+// the ports that the kernel hands out, so that no outgoing connection takes it in the
+// meantime; that another program takes it is unlikely and not excluded.
+func FreePort() (int, error) {
+	const first, count, tries = 20000, 10000, 100
+	var listen net.ListenConfig
+	for range tries {
+		port := first + rand.IntN(count)
+		listener, err := listen.Listen(context.Background(), "tcp", ":"+strconv.Itoa(port))
+		if err == nil {
+			return port, listener.Close()
+		}
+	}
+	return 0, errors.New("cannot find a free port from 20000 to 29999")
+}

@@ -1,0 +1,111 @@
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A component is a program of somebody else that the bed runs. Its version and
+// dependencies are pinned in tests/components/NAME/go.mod.
+type component struct {
+	name     string
+	module   string // the one whose version is the component's
+	pkg      string // the main package
+	tags     string // build tags
+	duration string // of a first build on 2 cores, for people
+
+	onPath []string // names to look up on PATH
+	oldest string   // the first version that serves, of those found on PATH; empty means any
+}
+
+func components() []component {
+	return []component{{
+		name: "etcd", module: "go.etcd.io/etcd/server/v3", pkg: "go.etcd.io/etcd/server/v3",
+		duration: "about 20 seconds",
+		// The API server's caches need RequestWatchProgress.
+		onPath: []string{"etcd"}, oldest: "3.5.8",
+	}, {
+		name: "kube-apiserver", module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver",
+		duration: "about 3 minutes",
+		onPath:   []string{"kube-apiserver"}, oldest: "1.30.0",
+	}, {
+		name: "prometheus", module: "github.com/prometheus/prometheus",
+		pkg: "github.com/prometheus/prometheus/cmd/prometheus", tags: "netgo,remove_all_sd",
+		duration: "about 70 seconds",
+		onPath:   []string{"prometheus"}, oldest: "3.0.0",
+	}, {
+		name: "node_exporter", module: "github.com/prometheus/node_exporter", pkg: "github.com/prometheus/node_exporter",
+		duration: "about 15 seconds",
+		onPath:   []string{"node_exporter", "prometheus-node-exporter"},
+	}}
+}
+
+// Binary returns the path of a component's program. It takes the first of: the
+// directory KUBEBUILDER_ASSETS, PATH, the cache of earlier builds, a new build.
+// A build says so on progress; it takes minutes the first time.
+// The names are etcd, kube-apiserver, prometheus and node_exporter.
+func Binary(ctx context.Context, name string, progress io.Writer) (string, error) {
+	all := components()
+	i := slices.IndexFunc(all, func(c component) bool { return c.name == name })
+	if i < 0 {
+		return "", fmt.Errorf("cannot find component %q: it is unknown", name)
+	}
+	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
+		if path, err := exec.LookPath(filepath.Join(assets, name)); err == nil {
+			return path, nil
+		}
+	}
+	if path := all[i].installed(ctx, progress); path != "" {
+		return path, nil
+	}
+	return all[i].cachedBuild(ctx, progress)
+}
+
+// installed returns the component's path on PATH, or "" if there is none that serves.
+func (c component) installed(ctx context.Context, progress io.Writer) string {
+	for _, name := range c.onPath {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		if c.oldest == "" {
+			return path
+		}
+		found := reportedVersion(ctx, path)
+		if found != nil && slices.Compare(found, parseVersion(c.oldest)) >= 0 {
+			return path
+		}
+		fmt.Fprintf(progress, "ignoring %s: %s or later is needed\n", path, c.oldest)
+	}
+	return ""
+}
+
+// reportedVersion is the first version number that the program prints, nil if none.
+func reportedVersion(ctx context.Context, path string) []int {
+	out, err := exec.CommandContext(ctx, path, "--version").CombinedOutput()
+	if err != nil {
+		return nil
+	}
+	return parseVersion(regexp.MustCompile(`\d+\.\d+\.\d+`).FindString(string(out)))
+}
+
+// parseVersion splits "3.5.8" into its numbers; nil if a part is no number.
+func parseVersion(version string) []int {
+	var numbers []int
+	for part := range strings.SplitSeq(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers
+}

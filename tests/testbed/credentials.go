@@ -1,0 +1,54 @@
+package testbed
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"path/filepath"
+
+	"k8s.io/client-go/util/cert"
+)
+
+// credentials are what the API server is started with.
+type credentials struct {
+	admin       User
+	certificate []byte // PEM of the server's own and of the authority that signed it
+
+	certificateFile, keyFile string
+	signingKeyFile           string // of service account tokens
+	tokenFile                string
+}
+
+func newCredentials(dir string) (*credentials, error) {
+	c := &credentials{
+		admin:           User{Name: "admin", Token: rand.Text()},
+		certificateFile: filepath.Join(dir, "apiserver.crt"),
+		keyFile:         filepath.Join(dir, "apiserver.key"),
+		signingKeyFile:  filepath.Join(dir, "service-accounts.key"),
+		tokenFile:       filepath.Join(dir, "tokens.csv"),
+	}
+	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, []string{"localhost"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a certificate: %w", err)
+	}
+	c.certificate = certificate
+	signingKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a key: %w", err)
+	}
+	for path, content := range map[string][]byte{
+		c.certificateFile: certificate,
+		c.keyFile:         key,
+		c.signingKeyFile: pem.EncodeToMemory(&pem.Block{
+			Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(signingKey),
+		}),
+		c.tokenFile: fmt.Appendf(nil, "%s,%s,%s,system:masters\n", c.admin.Token, c.admin.Name, c.admin.Name),
+	} {
+		if err := writeSecret(path, content); err != nil {
+			return nil, fmt.Errorf("cannot write credentials: %w", err)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,101 @@
+package testbed_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+)
+
+func TestProcess(t *testing.T) {
+	bed := newBed(t)
+	for _, test := range []struct {
+		script  string
+		code    int
+		wantErr string
+	}{
+		{script: "trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done", code: 3},
+		{script: "trap '' TERM; echo ready; while :; do sleep 0.01; done", code: -1, wantErr: "ignored SIGTERM"},
+	} {
+		process, err := bed.Start(testbed.Command{Name: "sh", Path: "/bin/sh", Args: []string{"-c", test.script}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() bool { return process.Stdout() == "ready\n" })
+		for range 2 {
+			code, err := process.Stop(300 * time.Millisecond)
+			if code != test.code || (err != nil) != (test.wantErr != "") && err != nil {
+				t.Errorf("%s: exit code %d, error %v", test.script, code, err)
+			}
+		}
+	}
+	process, err := bed.Start(testbed.Command{
+		Name: "sh", Path: "/bin/sh", Args: []string{"-c", "env; echo bad >&2; exit 2"}, Env: []string{"A=b"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := process.Wait(t.Context()); code != 2 || err != nil {
+		t.Errorf("exit code %d, error %v", code, err)
+	}
+	if out := process.Stdout(); !strings.Contains(out, "A=b\n") || strings.Contains(out, "GO") || process.Stderr() != "bad\n" {
+		t.Errorf("stdout %q, stderr %q", out, process.Stderr())
+	}
+	stopAndCheck(t, bed)
+}
+
+// TestProcessesDieWithTheProgram kills a program that holds a bed, as the kernel or
+// an impatient person would.
+func TestProcessesDieWithTheProgram(t *testing.T) {
+	const variable = "TESTBED_HOLD"
+	if dir := os.Getenv(variable); dir != "" {
+		holdBed(dir)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestProcessesDieWithTheProgram$")
+	cmd.Env = append(os.Environ(), variable+"="+dir, "TMPDIR="+dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	eventually(t, func() bool {
+		content, _ := os.ReadFile(filepath.Join(dir, "pid"))
+		pid, _ = strconv.Atoi(string(content))
+		return pid > 0 && exists(pid)
+	})
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	eventually(t, func() bool { return !exists(pid) })
+}
+
+func holdBed(dir string) {
+	bed, err := testbed.New(os.Stderr)
+	if err != nil {
+		panic(err)
+	}
+	process, err := bed.Start(testbed.Command{Name: "sleep", Path: "/bin/sleep", Args: []string{"600"}})
+	if err != nil {
+		panic(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(process.PID())), 0o644); err != nil {
+		panic(err)
+	}
+	<-process.Exited()
+}
+
+func exists(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+func eventually(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not within 10 s")
+		}
+	}
+}
