@@ -1,11 +1,15 @@
-# What a person types: make demo, make test. The rest are their parts.
+# make demo and make test are what the README says. make help lists the rest.
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 MODULES  := . tests tests/differential
 LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci-lint
 FUZZTIME ?= 10s
 
-.PHONY: build demo test format lint unit fuzz integration bench clean
+.DEFAULT_GOAL := build
+.PHONY: help build demo test format lint unit fuzz integration bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
 
 build: ## bin/metrics-proxy
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/metrics-proxy ./proxy
@@ -16,7 +20,7 @@ demo: ## a cluster, exporters, the proxy and Prometheus on this machine, until C
 
 test: lint unit fuzz integration ## everything that must hold
 
-format:
+format: ## gofmt
 	gofmt -w proxy tests
 
 lint: ## format, vet, linters, and go.mod files that say what is used
@@ -27,7 +31,7 @@ lint: ## format, vet, linters, and go.mod files that say what is used
 		(cd $$module && go mod tidy -diff && go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; \
 	done
 
-unit:
+unit: ## with the race detector, and against Prometheus's own parser
 	go test -race ./proxy/...
 	cd tests/differential && go test .
 
@@ -42,5 +46,5 @@ bench: ## reading and merging, and the time from start to first scrape with 1,00
 	go test -run '^$$' -bench . -benchmem ./proxy/exposition
 	cd tests && go test -count=1 -run '^$$' -bench . -benchtime 10x ./integration
 
-clean:
+clean: ## what was built here; built components stay in ~/.cache/metrics-k8s-proxy
 	rm -rf bin

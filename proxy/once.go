@@ -20,9 +20,8 @@ func (p *program) scrape(ctx context.Context, s config.Scrape, stdout io.Writer)
 	if err := p.waitUntilReady(ctx); err != nil {
 		return err
 	}
-	ctx, cancel = context.WithTimeout(ctx, time.Duration(s.Timeout))
-	defer cancel()
-	answer := p.client.Gather(ctx, p.pods.Targets())
+	deadline := time.Now().Add(time.Duration(s.Timeout))
+	answer := p.client.Gather(ctx, p.pods.Targets(), func(int64) time.Time { return deadline })
 	if _, err := answer.WriteTo(stdout); err != nil {
 		return fmt.Errorf("cannot write the answer: %w", err)
 	}

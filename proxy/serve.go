@@ -24,6 +24,7 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 	if s.MetricsHTTPPort != 0 {
 		own, err := listen(ctx, "METRICS_HTTP_PORT", s.MetricsHTTPPort)
 		if err != nil {
+			_ = scrapes.Close()
 			return err
 		}
 		servers = append(servers, p.newHTTPServer(p.server.OwnHandler()))

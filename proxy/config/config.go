@@ -75,7 +75,7 @@ func (c Config) check() []problem {
 
 func (d Discovery) check() []problem {
 	var problems []problem
-	if _, err := labels.Parse(d.PodLabelSelector); err != nil || d.PodLabelSelector == "" {
+	if selector, err := labels.Parse(d.PodLabelSelector); err != nil || selector.Empty() {
 		problems = append(problems, problem{"POD_LABEL_SELECTOR", err})
 	}
 	if d.NodeName != "" {
@@ -120,7 +120,7 @@ func (s Serve) check() []problem {
 	if s.MetricsHTTPPort < 0 || s.MetricsHTTPPort > 65535 {
 		problems = append(problems, problem{"METRICS_HTTP_PORT", nil})
 	}
-	if s.MetricsHTTPPort == s.Port {
+	if s.MetricsHTTPPort == s.Port && s.Port != 0 {
 		problems = append(problems, problem{"METRICS_HTTP_PORT", fmt.Errorf("PORT is %d too", s.Port)})
 	}
 	if s.ServerWorkers < 0 {

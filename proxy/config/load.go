@@ -49,10 +49,10 @@ func load[T interface{ check() []problem }](environ []string, section *T) (notes
 	if err != nil {
 		return notes, err
 	}
-	if len(problems) == 0 {
-		problems = (*section).check()
-	}
+	problems = append(problems, (*section).check()...)
 	slices.SortStableFunc(problems, func(a, b problem) int { return cmp.Compare(a.variable, b.variable) })
+	// What cannot be read breaks a rule too, often: the first problem says more.
+	problems = slices.CompactFunc(problems, func(a, b problem) bool { return a.variable == b.variable })
 	var errs []error
 	for _, p := range problems {
 		s := settings[slices.IndexFunc(settings, func(s setting) bool { return s.variable == p.variable })]

@@ -112,7 +112,7 @@ func (l *TargetLabel) UnmarshalText(text []byte) error {
 		return nil
 	case l.Source == "label" || l.Source == "annotation":
 		if reasons := validation.IsQualifiedName(strings.ToLower(l.Key)); len(reasons) > 0 {
-			return detailError{fmt.Sprintf("%q is no key of a %s: %s", l.Key, l.Source, reasons[0])}
+			return detailError{fmt.Sprintf("%q is no %s key: %s", l.Key, l.Source, reasons[0])}
 		}
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,10 +34,9 @@ func targetsOf(pod *corev1.Pod, rules []LabelRule) []*target.Target {
 		pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
-	ports := strings.Split(cmp.Or(pod.Annotations[portAnnotation], "80"), ",")
+	ports := portsOf(pod)
 	var targets []*target.Target
 	for _, port := range ports {
-		port = strings.TrimSpace(port)
 		u, err := endpoint(pod, port)
 		t := &target.Target{
 			ID:          fmt.Sprintf("%s:%s%s", pod.UID, port, pod.Annotations[pathAnnotation]),
@@ -55,9 +55,20 @@ func targetsOf(pod *corev1.Pod, rules []LabelRule) []*target.Target {
 	return targets
 }
 
+// portsOf are the ports as the annotation has them, each once. They are not checked.
+func portsOf(pod *corev1.Pod) []string {
+	var ports []string
+	for port := range strings.SplitSeq(cmp.Or(pod.Annotations[portAnnotation], "80"), ",") {
+		if port = strings.TrimSpace(port); !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports
+}
+
 // endpoint is what to ask for at one port of the pod.
 func endpoint(pod *corev1.Pod, port string) (*url.URL, error) {
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return nil, fmt.Errorf("annotation %s is %q: want TCP ports, 1 to 65535, separated by commas", portAnnotation, pod.Annotations[portAnnotation])
 	}
 	scheme := cmp.Or(pod.Annotations[schemeAnnotation], "http")
@@ -70,7 +81,7 @@ func endpoint(pod *corev1.Pod, port string) (*url.URL, error) {
 	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		return nil, fmt.Errorf("annotation %s is %q: want a path such as /metrics, which may hold a query", pathAnnotation, path)
+		return nil, fmt.Errorf("annotation %s is %q: want a path such as /metrics, which may hold a query", pathAnnotation, pod.Annotations[pathAnnotation])
 	}
 	u.Scheme, u.Host = scheme, net.JoinHostPort(pod.Status.PodIP, port)
 	return u, nil

@@ -2,7 +2,9 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -97,15 +99,20 @@ func (v *view) listWatch() *cache.ListWatch {
 }
 
 // note keeps what came of a request to the API server, and logs a failure that is
-// another than before. That watching is forbidden is no failure: follow polls.
+// another than before. That watching is forbidden is no failure, since follow polls,
+// nor that a watch cannot begin with a list, which older API servers call invalid:
+// the reflector lists then.
 func (v *view) note(verb string, err error) {
 	outcome := "ok"
 	if err != nil {
 		outcome = "error"
 	}
 	v.pods.metrics.requests.WithLabelValues(verb, outcome).Inc()
-	if verb == "watch" && apierrors.IsForbidden(err) {
+	if verb == "watch" && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
 		return
+	}
+	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes each time
+		err = fmt.Errorf("cannot reach the API server at %s: %w", v.pods.opts.API.Host, sent.Err)
 	}
 	v.pods.mu.Lock()
 	before := v.err

@@ -49,11 +49,10 @@ func New(opts Options) (*Pods, error) {
 		return nil, err
 	}
 	p := &Pods{opts: opts, client: client, metrics: newMetrics(opts.Registerer)}
-	namespaces := opts.Namespaces
+	namespaces := slices.Sorted(slices.Values(opts.Namespaces))
 	if len(namespaces) == 0 {
 		namespaces = []string{corev1.NamespaceAll}
 	}
-	slices.Sort(namespaces)
 	for _, ns := range slices.Compact(namespaces) {
 		p.views = append(p.views, &view{pods: p, namespace: ns, targets: map[types.UID][]*target.Target{}})
 	}

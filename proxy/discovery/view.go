@@ -26,55 +26,16 @@ func (v *view) String() string {
 	return "namespace " + v.namespace
 }
 
-// set replaces what is known of one pod.
-func (v *view) set(obj any) error {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return fmt.Errorf("cannot use a %T: want a pod", obj)
-	}
-	v.pods.mu.Lock()
-	defer v.pods.mu.Unlock()
-	v.pods.snapshot = nil
-	v.put(pod)
-	return nil
-}
-
-// put is set without the lock.
-func (v *view) put(pod *corev1.Pod) {
-	if targets := targetsOf(pod, v.pods.opts.Labels); len(targets) > 0 {
-		v.targets[pod.UID] = targets
-	} else {
-		delete(v.targets, pod.UID)
-	}
-}
-
 // Add, Update, Delete, Replace and Resync are what a reflector asks of a store.
 
 // Add takes a new pod.
-func (v *view) Add(obj any) error {
-	v.pods.metrics.events.WithLabelValues("add").Inc()
-	return v.set(obj)
-}
+func (v *view) Add(obj any) error { return v.change("add", obj, v.put) }
 
 // Update takes a changed pod.
-func (v *view) Update(obj any) error {
-	v.pods.metrics.events.WithLabelValues("update").Inc()
-	return v.set(obj)
-}
+func (v *view) Update(obj any) error { return v.change("update", obj, v.put) }
 
 // Delete takes the last state of a pod that is gone.
-func (v *view) Delete(obj any) error {
-	v.pods.metrics.events.WithLabelValues("delete").Inc()
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return fmt.Errorf("cannot use a %T: want a pod", obj)
-	}
-	v.pods.mu.Lock()
-	defer v.pods.mu.Unlock()
-	v.pods.snapshot = nil
-	delete(v.targets, pod.UID)
-	return nil
-}
+func (v *view) Delete(obj any) error { return v.change("delete", obj, v.drop) }
 
 // Replace takes a complete list.
 func (v *view) Replace(list []any, _ string) error {
@@ -83,9 +44,9 @@ func (v *view) Replace(list []any, _ string) error {
 	v.pods.snapshot = nil
 	clear(v.targets)
 	for _, obj := range list {
-		pod, ok := obj.(*corev1.Pod)
-		if !ok {
-			return fmt.Errorf("cannot use a %T: want a pod", obj)
+		pod, err := podOf(obj)
+		if err != nil {
+			return err
 		}
 		v.put(pod)
 	}
@@ -98,3 +59,37 @@ func (v *view) Replace(list []any, _ string) error {
 
 // Resync does nothing: there is no other state to agree with.
 func (v *view) Resync() error { return nil }
+
+// change counts an event and applies it.
+func (v *view) change(event string, obj any, apply func(*corev1.Pod)) error {
+	pod, err := podOf(obj)
+	if err != nil {
+		return err
+	}
+	v.pods.metrics.events.WithLabelValues(event).Inc()
+	v.pods.mu.Lock()
+	defer v.pods.mu.Unlock()
+	v.pods.snapshot = nil
+	apply(pod)
+	return nil
+}
+
+// put takes what is new of a pod. The lock is held.
+func (v *view) put(pod *corev1.Pod) {
+	if targets := targetsOf(pod, v.pods.opts.Labels); len(targets) > 0 {
+		v.targets[pod.UID] = targets
+	} else {
+		v.drop(pod)
+	}
+}
+
+// drop forgets a pod. The lock is held.
+func (v *view) drop(pod *corev1.Pod) { delete(v.targets, pod.UID) }
+
+func podOf(obj any) (*corev1.Pod, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return nil, fmt.Errorf("cannot use a %T: want a pod", obj)
+	}
+	return pod, nil
+}

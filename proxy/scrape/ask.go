@@ -78,16 +78,17 @@ func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.
 
 // decode undoes the Content-Encoding, which nobody asked for.
 func (c *Client) decode(resp *http.Response) (io.Reader, error) {
-	wire := &limitedReader{r: resp.Body, left: c.opts.BodySizeLimit}
+	limited := &limitedReader{r: resp.Body, left: c.opts.BodySizeLimit}
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
-		return wire, nil
+		return limited, nil
 	case "gzip", "x-gzip":
+		wire := &wireReader{r: limited}
 		decoded, err := gzip.NewReader(wire)
 		if err != nil {
-			return nil, encodingError{err}
+			return nil, wire.cause(err)
 		}
-		return encodedReader{decoded}, nil
+		return encodedReader{decoded, wire}, nil
 	default:
 		return nil, encodingError{fmt.Errorf("cannot decode Content-Encoding %q", encoding)}
 	}
@@ -150,13 +151,39 @@ func (t *typedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// encodedReader tells a corrupt encoding from a broken connection.
-type encodedReader struct{ r io.Reader }
+// wireReader remembers why the body could not be read to its end.
+type wireReader struct {
+	r   io.Reader
+	err error
+}
+
+func (w *wireReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
+}
+
+// cause tells a body that could not be read from one that could not be decoded,
+// which a decoder does not.
+func (w *wireReader) cause(err error) error {
+	if w.err != nil {
+		return w.err
+	}
+	return encodingError{err}
+}
+
+// encodedReader reads what a decoder gives, with the causes of its errors.
+type encodedReader struct {
+	decoded io.Reader
+	wire    *wireReader
+}
 
 func (e encodedReader) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
-		err = encodingError{err}
+	n, err := e.decoded.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = e.wire.cause(err)
 	}
 	return n, err
 }

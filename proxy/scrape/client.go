@@ -5,10 +5,12 @@ package scrape
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
@@ -43,7 +45,7 @@ func New(opts Options) *Client {
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			DialContext:            dialer.DialContext,
-			DialTLSContext:         tlsDialer(dialer),
+			DialTLSContext:         tlsDialer(dialer.DialContext, opts.ConnectTimeout),
 			DisableCompression:     true, // decoding costs more than the merge, and is bounded here
 			MaxIdleConnsPerHost:    2,    // two Prometheis may scrape at once
 			IdleConnTimeout:        5 * time.Minute,
@@ -62,10 +64,14 @@ func workers(n int) int {
 	return max(n, 8)
 }
 
-// tlsDialer makes errors of the handshake known as such.
-func tlsDialer(dialer *net.Dialer) func(context.Context, string, string) (net.Conn, error) {
+// dial makes a connection.
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// tlsDialer makes errors of the handshake known as such. Past its own timeout the
+// handshake has failed: the transport lets it go on when nobody waits for it.
+func tlsDialer(plain dial, timeout time.Duration) dial {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
+		conn, err := plain(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
@@ -74,6 +80,8 @@ func tlsDialer(dialer *net.Dialer) func(context.Context, string, string) (net.Co
 			return nil, err
 		}
 		secured := tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
 		if err := secured.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
 			return nil, &handshakeError{err}
@@ -96,13 +104,29 @@ type Answer struct {
 	MergeTime time.Duration // from the last target's answer to the merge
 }
 
-// Gather asks all targets at once, waits until each has answered or ctx has ended,
-// and merges the answers. A target that fails costs no other target a sample.
-func (c *Client) Gather(ctx context.Context, targets []*target.Target) Answer {
+// Deadline says until when to wait for targets, given the bytes that have come from
+// all of them so far. It may fall as the bytes grow, never rise.
+type Deadline func(bytes int64) time.Time
+
+// Gather asks all targets at once, waits until each has answered or the deadline has
+// come or ctx has ended, and merges the answers. A target that fails costs no other
+// target a sample.
+func (c *Client) Gather(ctx context.Context, targets []*target.Target, deadline Deadline) Answer {
+	ctx, cancel := context.WithDeadline(ctx, deadline(0))
+	defer cancel()
+	var bytes atomic.Int64
+	go func() { // ends with ctx
+		for wait(ctx, time.Until(deadline(bytes.Load()))) {
+		}
+		cancel()
+	}()
 	results := make([]Result, len(targets))
 	var wg sync.WaitGroup
 	for i, t := range targets {
-		wg.Go(func() { results[i] = c.scrape(ctx, t) })
+		wg.Go(func() {
+			results[i] = c.scrape(ctx, t)
+			bytes.Add(results[i].Outcome.Bytes)
+		})
 	}
 	wg.Wait()
 	parts := make([]exposition.Part, len(results))
@@ -112,6 +136,20 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target) Answer {
 	start := time.Now()
 	merged := exposition.Merge(parts)
 	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start)}
+}
+
+// wait waits for d, but only as long as the deadline may take to move, and says
+// whether to go on waiting.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(min(d, 50*time.Millisecond)):
+		return true
+	}
 }
 
 // scrape asks one target. It has an up unless its labels are another target's, or
@@ -125,6 +163,9 @@ func (c *Client) scrape(ctx context.Context, t *target.Target) Result {
 	} else {
 		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, r.part.Labels)
 		r.Outcome.Reason = reasonOf(ctx, err)
+		if r.Outcome.Reason == target.Timeout {
+			err = fmt.Errorf("no whole answer by the deadline: %w", err)
+		}
 	}
 	r.Outcome.Err = err
 	r.Outcome.Duration = time.Since(start)

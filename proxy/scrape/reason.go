@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/klauspost/compress/flate"
-
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
@@ -41,7 +39,6 @@ func reasonOf(ctx context.Context, err error) target.Reason {
 		status      statusError
 		contentType contentTypeError
 		encoding    encodingError
-		corrupt     flate.CorruptInputError
 		syntax      *exposition.SyntaxError
 		handshake   *handshakeError
 		network     *net.OpError
@@ -53,7 +50,7 @@ func reasonOf(ctx context.Context, err error) target.Reason {
 		return target.Status
 	case errors.As(err, &contentType):
 		return target.ContentType
-	case errors.As(err, &encoding), errors.As(err, &corrupt):
+	case errors.As(err, &encoding):
 		return target.Encoding
 	case errors.Is(err, errTooLarge):
 		return target.TooLarge

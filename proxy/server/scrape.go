@@ -1,10 +1,11 @@
 package server
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -21,9 +22,12 @@ const timeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 // the pod, and some more.
 const maxHops = 4
 
-// slowClient is how much longer than the targets' deadline a client may take to
-// read the answer.
+// slowClient is how long a client may take to read the answer.
 const slowClient = time.Minute
+
+// assumedWriteTime is what one byte of the targets' bodies takes to be merged,
+// written and read by the client, before a recent answer tells: 100 MB/s.
+const assumedWriteTime = 10 * time.Nanosecond
 
 // serveMetrics answers with the metrics of all targets.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
@@ -44,33 +48,39 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets []*targe
 		return
 	}
 	start := time.Now()
-	deadline := start.Add(budget(r.Header.Get(timeoutHeader), s.opts.ScrapeTimeout, time.Duration(s.writeTime.Load())))
-	ctx, cancel := context.WithDeadline(scrape.WithVia(r.Context(), append(slices.Clip(via), s.opts.Instance)), deadline)
-	defer cancel()
+	recent := time.Duration(s.writeTime.Load())
+	deadline := func(bytes int64) time.Time {
+		return start.Add(budget(r.Header.Get(timeoutHeader), s.opts.ScrapeTimeout, max(recent, time.Duration(bytes)*assumedWriteTime)))
+	}
+	ctx := scrape.WithVia(r.Context(), append(slices.Clip(via), s.opts.Instance))
 	select {
 	case s.answering <- struct{}{}:
 		defer func() { <-s.answering }()
-	case <-ctx.Done():
+	case <-r.Context().Done():
+		return
+	case <-time.After(time.Until(deadline(0))):
 		http.Error(w, "too many scrapes at a time: SERVER_WORKERS bounds them", http.StatusServiceUnavailable)
 		return
 	}
-	answer := s.opts.Client.Gather(ctx, targets)
+	answer := s.opts.Client.Gather(ctx, targets, deadline)
 	if r.Context().Err() != nil {
 		return // the client is gone, and with it the reason why targets did not answer
 	}
 	s.report(answer)
 	gathered := time.Now()
-	_ = http.NewResponseController(w).SetWriteDeadline(deadline.Add(slowClient))
+	_ = http.NewResponseController(w).SetWriteDeadline(gathered.Add(slowClient))
 	w.Header().Set("Content-Type", exposition.ContentType)
 	written, err := answer.WriteTo(w)
-	s.noteWriteTime(time.Since(gathered) + answer.MergeTime)
+	if !errors.Is(err, os.ErrDeadlineExceeded) { // a client that does not read tells nothing
+		s.noteWriteTime(time.Since(gathered) + answer.MergeTime)
+	}
 	s.metrics.answered(start, written, err)
 }
 
 // budget is how long the targets of one scrape may take: timeout at most, and
 // little enough that the answer can be merged and written before the client gives
-// up. header is what the client said of that; reserve is how long recent answers
-// took. The targets get half of the client's time at least.
+// up. header is what the client said of that; reserve is how long merging and
+// writing may take. The targets get half of the client's time at least.
 func budget(header string, timeout, reserve time.Duration) time.Duration {
 	seconds, err := strconv.ParseFloat(header, 64)
 	if err != nil || !(seconds > 0) || seconds > math.MaxInt64/float64(time.Second) {

@@ -43,7 +43,7 @@ const (
 	Timeout        Reason = "timeout"          // no whole answer by the deadline
 	Connect        Reason = "connect"          // no connection, or not within CONNECT_TIMEOUT
 	TLS            Reason = "tls"              // the handshake failed
-	Incomplete     Reason = "incomplete"       // the connection ended before the whole answer had come
+	Incomplete     Reason = "incomplete"       // no whole HTTP answer: the connection ended early, or it is not HTTP
 	Status         Reason = "status"           // a status other than 200; redirects are not followed
 	ContentType    Reason = "content_type"     // a media type that Prometheus would not parse
 	Encoding       Reason = "encoding"         // an unknown Content-Encoding, or a corrupt one

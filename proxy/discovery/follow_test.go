@@ -1,0 +1,225 @@
+package discovery
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+// TestFollow goes through the life of pods, with API servers of both kinds: one
+// that begins a watch with a list, and one that has to be asked for each.
+func TestFollow(t *testing.T) {
+	for name, api := range map[string]*fakeAPI{"list and watch": {}, "watch that begins with a list": {streamsList: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				registry := prometheus.NewRegistry()
+				p, log := api.follow(t, func(o *Options) { o.Registerer = registry })
+				if err := p.Ready(); err != nil {
+					t.Errorf("after an empty list: %v", err)
+				}
+				api.put(newPod("a", nil), newPod("b", nil))
+				wantTargets(t, p, "a http://10.0.0.1:80/metrics", "b http://10.0.0.1:80/metrics")
+				api.put(newPod("a", map[string]string{portAnnotation: "81"}))
+				wantTargets(t, p, "a http://10.0.0.1:81/metrics", "b http://10.0.0.1:80/metrics")
+				api.remove(newPod("b", nil))
+				wantTargets(t, p, "a http://10.0.0.1:81/metrics")
+
+				time.Sleep(time.Hour)
+				wantTargets(t, p, "a http://10.0.0.1:81/metrics")
+				if lines := log.with("level=ERROR"); len(lines) > 0 {
+					t.Errorf("errors were logged: %q", lines)
+				}
+				for event, want := range map[string]float64{"add": 2, "update": 1, "delete": 1} {
+					if got := counterOf(t, registry, "metrics_proxy_discovery_events_total", event); got != want {
+						t.Errorf("%g events %s were counted, want %g", got, event, want)
+					}
+				}
+				if got := counterOf(t, registry, "metrics_proxy_discovery_requests_total", "ok", "watch"); got < 1 {
+					t.Errorf("%g watches were counted", got)
+				}
+				if lists := api.count("list"); (lists == 0) != api.streamsList {
+					t.Errorf("%d lists", lists)
+				}
+			})
+		})
+	}
+}
+
+// TestRequests looks at what the API server is asked for.
+func TestRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var api fakeAPI
+		api.follow(t, func(o *Options) {
+			o.Selector, o.NodeName, o.Namespaces = "app in (a,b),!canary", "node-1", []string{"x", "y"}
+		})
+		paths := map[string]int{}
+		for _, u := range api.requests {
+			paths[u.Path]++
+			q := u.Query()
+			if got := q.Get("labelSelector"); got != "app in (a,b),!canary" {
+				t.Errorf("labelSelector is %q", got)
+			}
+			if got := q.Get("fieldSelector"); got != "spec.nodeName=node-1" {
+				t.Errorf("fieldSelector is %q", got)
+			}
+		}
+		if len(paths) != 2 || paths["/api/v1/namespaces/x/pods"] == 0 || paths["/api/v1/namespaces/y/pods"] == 0 {
+			t.Errorf("paths are %v", paths)
+		}
+	})
+}
+
+// TestWatchForbidden wants a list each PollInterval and one warning.
+func TestWatchForbidden(t *testing.T) {
+	for name, api := range map[string]*fakeAPI{"old API server": {watchForbidden: true}, "new API server": {watchForbidden: true, streamsList: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, log := api.follow(t, func(o *Options) { o.PollInterval = time.Minute })
+				if err := p.Ready(); err != nil {
+					t.Errorf("after the first list: %v", err)
+				}
+				api.put(newPod("a", nil))
+				time.Sleep(time.Minute - time.Second)
+				synctest.Wait()
+				wantTargets(t, p)
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				wantTargets(t, p, "a http://10.0.0.1:80/metrics")
+				api.remove(newPod("a", nil))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				wantTargets(t, p)
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				if lists := api.count("list"); lists != 13 {
+					t.Errorf("%d lists in 12 minutes, want one a minute and the first", lists)
+				}
+				if lines := log.with("cannot watch pods", "interval=1m0s", "all namespaces", "cannot watch resource pods"); len(lines) != 1 {
+					t.Errorf("the warning was logged %d times: %q", len(lines), log.lines)
+				}
+				if lines := log.with("level=ERROR"); len(lines) > 0 {
+					t.Errorf("errors were logged: %q", lines)
+				}
+
+				// It is allowed after all.
+				api.set(func() { api.watchForbidden = false })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				api.put(newPod("b", nil))
+				wantTargets(t, p, "b http://10.0.0.1:80/metrics")
+			})
+		})
+	}
+}
+
+// TestEnd ends while the next list is waited for, which follow's cleanup looks at.
+func TestEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fakeAPI{watchForbidden: true}
+		api.follow(t, nil)
+	})
+}
+
+// TestListForbidden wants Ready to hold what the API server said, one line in the
+// log, and no help to be needed once it is allowed.
+func TestListForbidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fakeAPI{listForbidden: true, watchForbidden: true}
+		p, log := api.follow(t, func(o *Options) { o.Namespaces = []string{"web"} })
+		isForbidden := func() {
+			t.Helper()
+			err := p.Ready()
+			if err == nil || !strings.Contains(err.Error(), "pods of namespace web are not known yet: pods is forbidden: the user cannot list resource pods") {
+				t.Errorf("Ready is %v, want what the API server said", err)
+			}
+		}
+		isForbidden()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		isForbidden()
+		if lines := log.with("level=ERROR", "cannot follow pods", "verb=list", "namespace web", "cannot list resource pods"); len(lines) != 1 {
+			t.Errorf("%d lines, want 1: %q", len(lines), log.lines)
+		}
+		if lists := api.count("list"); lists < 15 || lists > 40 {
+			t.Errorf("%d lists in 10 minutes, want delays that grow to about half a minute", lists)
+		}
+		api.put(newPod("a", nil))
+		api.set(func() { api.listForbidden, api.watchForbidden = false, false })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := p.Ready(); err != nil {
+			t.Errorf("once it is allowed: %v", err)
+		}
+		wantTargets(t, p, "a http://10.0.0.1:80/metrics")
+
+		// A watch that ends is begun anew at once, for all that failed before.
+		api.expire()
+		api.put(newPod("b", nil))
+		wantTargets(t, p, "a http://10.0.0.1:80/metrics")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantTargets(t, p, "a http://10.0.0.1:80/metrics", "b http://10.0.0.1:80/metrics")
+	})
+}
+
+// TestAPIServerGone wants the last known targets to stay, and the changes in the
+// meantime to be known soon after.
+func TestAPIServerGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var api fakeAPI
+		p, log := api.follow(t, nil)
+		api.put(newPod("a", nil))
+		api.goDown()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		wantTargets(t, p, "a http://10.0.0.1:80/metrics")
+		if err := p.Ready(); err != nil {
+			t.Errorf("Ready is %v, want nil: the targets are known", err)
+		}
+		if lines := log.with("level=ERROR", "cannot follow pods", "connection refused"); len(lines) != 1 {
+			t.Errorf("%d lines, want 1: %q", len(lines), log.lines)
+		}
+		api.remove(newPod("a", nil))
+		api.put(newPod("b", nil))
+		api.set(func() { api.isDown = false })
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		wantTargets(t, p, "b http://10.0.0.1:80/metrics")
+		api.put(newPod("c", nil))
+		wantTargets(t, p, "b http://10.0.0.1:80/metrics", "c http://10.0.0.1:80/metrics")
+	})
+}
+
+func TestNotReachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fakeAPI{isDown: true}
+		p, _ := api.follow(t, nil)
+		if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "connection refused") {
+			t.Errorf("Ready is %v, want why the API server cannot be reached", err)
+		}
+		api.set(func() { api.isDown = false })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := p.Ready(); err != nil {
+			t.Errorf("Ready is %v", err)
+		}
+	})
+}
+
+func TestMetricsLint(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	newPods(t, func(o *Options) { o.Registerer = registry })
+	families, err := registry.Gather()
+	must(t, err)
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil || len(problems) > 0 || len(families) != 2 {
+		t.Errorf("%d families, problems %v, error %v", len(families), problems, err)
+	}
+	for _, event := range []string{"add", "update", "delete"} {
+		counterOf(t, registry, "metrics_proxy_discovery_events_total", event)
+	}
+}

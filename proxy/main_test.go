@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/server"
+)
+
+// kubeconfig writes a file with one context, named good, for an API server.
+func kubeconfig(t *testing.T, api string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config")
+	text := fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: %q}}]
+contexts: [{name: good, context: {cluster: c}}]
+current-context: good
+`, api)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// listenAnywhere holds a free port until the test ends, or close is called.
+func listenAnywhere(t *testing.T) (port string, release func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release = func() { _ = l.Close() }
+	t.Cleanup(release)
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port, release
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	port, release := listenAnywhere(t)
+	release()
+	return port
+}
+
+func TestVersion(t *testing.T) {
+	var stdout strings.Builder
+	if err := run(t.Context(), []string{"version"}, nil, &stdout, io.Discard); err != nil || stdout.String() != "metrics-proxy devel\n" {
+		t.Errorf("version prints %q, error %v", stdout.String(), err)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, arg := range []string{"--help", "-help", "-h", "help"} {
+		var stdout, stderr strings.Builder
+		err := run(t.Context(), []string{arg}, []string{"PORT=nonsense"}, &stdout, &stderr)
+		if err != nil || stderr.Len() > 0 {
+			t.Errorf("%s: error %v, standard error %q", arg, err, stderr.String())
+		}
+		for _, want := range []string{"serve", "scrape", "healthcheck", "version", "POD_LABEL_SELECTOR", "CACHE_UPDATE_INTERVAL  10s ", "METRICS_HTTP_PORT      5055 "} {
+			if !strings.Contains(stdout.String(), want) {
+				t.Errorf("%s does not print %q but\n%s", arg, want, stdout.String())
+			}
+		}
+	}
+}
+
+// TestMistakes has arguments and environments that nothing can be done with. They
+// are told from other errors, and nothing is printed.
+func TestMistakes(t *testing.T) {
+	good := kubeconfig(t, "http://127.0.0.1:1")
+	absent := filepath.Join(t.TempDir(), "absent")
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const selector = "POD_LABEL_SELECTOR=app=web"
+	tests := []struct {
+		name    string
+		args    []string
+		environ []string
+		want    []string
+	}{
+		{"unknown command", []string{"srve"}, nil, []string{`"srve"`, "want serve, scrape, healthcheck, version or --help"}},
+		{"two arguments", []string{"scrape", "--help"}, nil, []string{"2 arguments", "want one"}},
+		{"an empty argument", []string{""}, nil, []string{`unknown command ""`}},
+		{"no selector", nil, []string{"KUBECONFIG=" + good}, []string{"POD_LABEL_SELECTOR is not set"}},
+		{"no selector, explicit serve", []string{"serve"}, []string{"KUBECONFIG=" + good}, []string{"POD_LABEL_SELECTOR is not set"}},
+		{"no selector for scrape", []string{"scrape"}, []string{"KUBECONFIG=" + good}, []string{"POD_LABEL_SELECTOR is not set"}},
+		{"no kubeconfig", nil, []string{selector, "KUBECONFIG=" + absent}, []string{"KUBECONFIG is", absent, "want a kubeconfig file"}},
+		{"broken kubeconfig", nil, []string{selector, "KUBECONFIG=" + broken}, []string{"KUBECONFIG is", broken}},
+		{"no such context", nil, []string{selector, "KUBECONFIG=" + good, "KUBE_CONTEXT=bad"}, []string{`KUBE_CONTEXT is "bad"`, "a context of it"}},
+		{"no pod", nil, []string{selector}, []string{"KUBECONFIG is not set"}},
+		{"health check with a bad port", []string{"healthcheck"}, []string{"PORT=x"}, []string{`PORT is "x": want a TCP port`}},
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "") // also where the tests run in a pod
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout strings.Builder
+			err := run(t.Context(), tt.args, tt.environ, &stdout, io.Discard)
+			if bad := (usageError{}); !errors.As(err, &bad) {
+				t.Fatalf("the error is %v, want a usageError", err)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error is %q, want it to say %q", err, want)
+				}
+			}
+			if stdout.Len() > 0 {
+				t.Errorf("it printed %q", stdout.String())
+			}
+		})
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	taken, _ := listenAnywhere(t)
+	free := freePort(t)
+	base := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1")}
+	for variable, environ := range map[string][]string{
+		"PORT": {"PORT=" + taken, "METRICS_HTTP_PORT=0"}, "METRICS_HTTP_PORT": {"PORT=" + free, "METRICS_HTTP_PORT=" + taken},
+	} {
+		err := run(t.Context(), nil, append(environ, base...), io.Discard, io.Discard)
+		if err == nil || !strings.HasPrefix(err.Error(), variable+" is "+taken+": cannot listen there, want a free port: ") {
+			t.Errorf("the error is %v, want one that names %s", err, variable)
+		}
+		if bad := (usageError{}); errors.As(err, &bad) {
+			t.Errorf("%v is a usageError: what somebody else listens on is no mistake of the configuration", err)
+		}
+	}
+	// What was listened on before the mistake was found is free again.
+	l, err := net.Listen("tcp", ":"+free)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+}
+
+// TestHealthcheck asks nobody, somebody else, and a proxy that is not healthy.
+func TestHealthcheck(t *testing.T) {
+	ask := func(port string) error {
+		return run(t.Context(), []string{"healthcheck"}, []string{"PORT=" + port}, io.Discard, io.Discard)
+	}
+	if err := ask(freePort(t)); err == nil || !strings.Contains(err.Error(), "cannot reach the proxy") {
+		t.Errorf("nobody is there: %v", err)
+	}
+	for name, tt := range map[string]struct {
+		code   int
+		body   string
+		wantOK bool
+	}{
+		"healthy": {http.StatusOK, server.Healthy, true}, "somebody else": {http.StatusOK, "hello", false}, "sick": {http.StatusInternalServerError, server.Healthy, false},
+		"redirect": {http.StatusFound, server.Healthy, false},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/-/healthy" {
+				t.Errorf("it asked for %s", r.URL.Path)
+			}
+			w.WriteHeader(tt.code)
+			_, _ = io.WriteString(w, tt.body)
+		})}
+		go func() { _ = srv.Serve(l) }()
+		err = ask(fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+		if bad := (usageError{}); (err == nil) != tt.wantOK || errors.As(err, &bad) {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+		_ = srv.Close()
+	}
+}
+
+// TestServiceLink wants the note about a variable that is ignored to be logged.
+func TestServiceLink(t *testing.T) {
+	taken, _ := listenAnywhere(t)
+	var stderr strings.Builder
+	environ := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1"), "PORT=" + taken, "METRICS_HTTP_PORT=tcp://10.0.0.1:80"}
+	if err := run(t.Context(), nil, environ, io.Discard, &stderr); err == nil {
+		t.Fatal("the port is not taken")
+	}
+	if got := strings.Count(stderr.String(), "METRICS_HTTP_PORT=tcp://10.0.0.1:80"); got != 1 {
+		t.Errorf("the note was logged %d times: %q", got, stderr.String())
+	}
+}
+
+// TestLogFormat wants the log to have the form that was asked for.
+func TestLogFormat(t *testing.T) {
+	for format, want := range map[string]string{"": "time=", "logfmt": "time=", "json": `{"time":`} {
+		var stderr strings.Builder
+		environ := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1"), "PORT=" + freePort(t), "METRICS_HTTP_PORT=0", "LOG_FORMAT=" + format}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := run(ctx, nil, environ, io.Discard, &stderr); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", format, err)
+		}
+		if !strings.HasPrefix(stderr.String(), want) {
+			t.Errorf("%s: logged %q", format, stderr.String())
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// newAPI is an API server where pods may be listed, but not watched. Each of the
+// addresses is a pod's.
+func newAPI(t *testing.T, addresses map[string]string) string {
+	t.Helper()
+	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"}}
+	for name, address := range addresses {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list.Items = append(list.Items, corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: types.UID(name), Annotations: map[string]string{"prometheus.io/scrape": "true", "prometheus.io/port": u.Port()}},
+			Status:     corev1.PodStatus{PodIP: u.Hostname(), Phase: corev1.PodRunning},
+		})
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Query().Has("watch") {
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden})
+			return
+		}
+		_ = json.NewEncoder(w).Encode(list)
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// newTarget is a pod's address. It answers after wait is closed.
+func newTarget(t *testing.T, wait <-chan struct{}, asked func()) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked()
+		<-wait
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = io.WriteString(w, "m 1\n")
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+func closed() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// fetch asks until there is an answer with status 200.
+func fetch(t *testing.T, address string) string {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		resp, err := http.Get(address)
+		if err != nil {
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err == nil && resp.StatusCode == http.StatusOK {
+			return string(body)
+		}
+	}
+	t.Errorf("%s did not answer", address)
+	return ""
+}
+
+// TestServe serves until it is told to end, and then answers the scrape in flight.
+func TestServe(t *testing.T) {
+	wait, asked := make(chan struct{}), make(chan struct{})
+	pod := newTarget(t, wait, sync.OnceFunc(func() { close(asked) }))
+	port, ownPort := freePort(t), freePort(t)
+	environ := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, map[string]string{"web-0": pod})), "PORT=" + port, "METRICS_HTTP_PORT=" + ownPort}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, nil, environ, io.Discard, io.Discard) }()
+
+	address := "http://127.0.0.1:" + port
+	if got := fetch(t, address+"/-/ready"); got != "metrics-proxy is ready: 1 targets.\n" {
+		t.Errorf("/-/ready answers %q", got)
+	}
+	if err := run(t.Context(), []string{"healthcheck"}, environ, io.Discard, io.Discard); err != nil {
+		t.Errorf("healthcheck: %v", err)
+	}
+	if own := fetch(t, "http://127.0.0.1:"+ownPort+"/metrics"); !strings.Contains(own, `metrics_proxy_build_info{version="devel"} 1`) || !strings.Contains(own, "metrics_proxy_discovery_targets 1") {
+		t.Errorf("own metrics are\n%s", own)
+	}
+
+	scraped := make(chan string, 1)
+	go func() { scraped <- fetch(t, address+"/metrics") }()
+	<-asked
+	cancel()
+	select {
+	case err := <-done:
+		t.Fatalf("it ended with a scrape in flight: %v", err)
+	case <-time.After(50 * time.Millisecond): // it may not end, however long this is
+	}
+	close(wait)
+	if got, want := <-scraped, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`; !strings.Contains(got, want) {
+		t.Errorf("the scrape in flight was answered\n%s\nwant it to hold %s", got, want)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestScrapeOnce(t *testing.T) {
+	up := newTarget(t, closed(), func() {})
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	scrapeOnce := func(pods map[string]string) (string, error) {
+		var stdout strings.Builder
+		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, pods))}, &stdout, io.Discard)
+		return stdout.String(), err
+	}
+	out, err := scrapeOnce(map[string]string{"web-0": up})
+	if err != nil || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) {
+		t.Errorf("error %v, printed\n%s", err, out)
+	}
+	out, err = scrapeOnce(map[string]string{"web-0": up, "web-1": gone.URL})
+	if !strings.Contains(out, `up{k8s_pod_name="web-1",k8s_namespace="ns"} 0`) || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) {
+		t.Errorf("printed\n%s", out)
+	}
+	if bad := (usageError{}); err == nil || errors.As(err, &bad) || !strings.Contains(err.Error(), "namespace ns, pod web-1, "+gone.URL+"/metrics: connect: ") {
+		t.Errorf("the error is %v, want one that says which target is down, and why", err)
+	}
+}
+
+// TestScrapeOnceWithoutAPI wants the reason why the targets are not known, by
+// SCRAPE_TIMEOUT.
+func TestScrapeOnceWithoutAPI(t *testing.T) {
+	environ := []string{"POD_LABEL_SELECTOR=app=web", "SCRAPE_TIMEOUT=50ms", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1")}
+	err := run(t.Context(), []string{"scrape"}, environ, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "pods of all namespaces are not known yet") {
+		t.Errorf("the error is %v", err)
+	}
+}

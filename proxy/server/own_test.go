@@ -1,0 +1,131 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// counted reads the own metrics: counters, gauges, and what histograms counted, by
+// name and label values.
+func counted(t *testing.T, s *Server) map[string]float64 {
+	t.Helper()
+	families, err := s.opts.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			key := family.GetName()
+			for _, l := range m.GetLabel() {
+				key += " " + l.GetValue()
+			}
+			values[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
+
+func TestOwnMetricsLint(t *testing.T) {
+	s, _, _ := newServer(t)
+	families, err := s.opts.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "metrics_proxy_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+// TestSeriesFromTheStart wants every series to be there before it counts: a rate
+// needs a first value.
+func TestSeriesFromTheStart(t *testing.T) {
+	s, d, _ := newServer(t)
+	d.problem = errors.New("not yet")
+	var want []string
+	reasons := target.Reasons()
+	if len(reasons) < 13 {
+		t.Errorf("there are %d reasons", len(reasons))
+	}
+	for _, reason := range reasons {
+		want = append(want, "metrics_proxy_target_scrapes_total "+string(reason))
+	}
+	want = append(want,
+		"metrics_proxy_conflicts_total type", "metrics_proxy_conflicts_total label", "metrics_proxy_conflicts_total duplicate", "metrics_proxy_conflicts_total up",
+		"metrics_proxy_scrapes_total whole", "metrics_proxy_scrapes_total broken", "metrics_proxy_target_scrape_duration_seconds", "metrics_proxy_target_bytes_total",
+		"metrics_proxy_samples", "metrics_proxy_scrape_duration_seconds", "metrics_proxy_scrape_bytes_total", "metrics_proxy_merge_duration_seconds",
+		"metrics_proxy_discovery_targets", "metrics_proxy_discovery_ready",
+	)
+	got := counted(t, s)
+	for _, series := range want {
+		if value, ok := got[series]; !ok || value != 0 {
+			t.Errorf("%s: %g, there: %t, want 0", series, value, ok)
+		}
+		delete(got, series)
+	}
+	for series := range got {
+		if strings.HasPrefix(series, "metrics_proxy_") {
+			t.Errorf("%s is not expected: is a reason missing in target.Reasons?", series)
+		}
+	}
+	for _, series := range []string{"go_goroutines", "process_start_time_seconds"} {
+		if got[series] == 0 {
+			t.Errorf("%s is missing", series)
+		}
+	}
+}
+
+// TestCounts compares the own metrics with what two scrapes did.
+func TestCounts(t *testing.T) {
+	const conflicts = "# TYPE m counter\nm 1\nm 1\nn{pod=\"x\"} 1\n"
+	a, _ := newTarget(t, "a", conflicts)
+	b, _ := newTarget(t, "b", "# TYPE m gauge\nm 2\n")
+	bad, _ := newTarget(t, "bad", "<html>")
+	s, _, _ := newServer(t, a, b, bad)
+	answered := get(t, s.Handler(), "/metrics", nil).Body.Len()
+	get(t, s.Handler(), "/metrics", nil)
+	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), nil)
+	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), []*target.Target{a})
+	got := counted(t, s)
+	for series, want := range map[string]float64{
+		"metrics_proxy_target_scrapes_total ok":        5,
+		"metrics_proxy_target_scrapes_total parse":     2,
+		"metrics_proxy_target_scrapes_total timeout":   0,
+		"metrics_proxy_target_scrape_duration_seconds": 7,
+		"metrics_proxy_target_bytes_total":             float64(3*len(conflicts) + 2*len("# TYPE m gauge\nm 2\n") + 2*len("<html>")),
+		"metrics_proxy_samples":                        2,
+		"metrics_proxy_conflicts_total type":           2,
+		"metrics_proxy_conflicts_total label":          3,
+		"metrics_proxy_conflicts_total duplicate":      3,
+		"metrics_proxy_conflicts_total up":             0,
+		"metrics_proxy_scrapes_total whole":            3, // there was nothing to write in the third
+		"metrics_proxy_scrapes_total broken":           1,
+		"metrics_proxy_scrape_bytes_total":             float64(2 * answered),
+		"metrics_proxy_scrape_duration_seconds":        4,
+		"metrics_proxy_merge_duration_seconds":         4,
+		"metrics_proxy_discovery_targets":              3,
+		"metrics_proxy_discovery_ready":                1,
+	} {
+		if got[series] != want {
+			t.Errorf("%s is %g, want %g", series, got[series], want)
+		}
+	}
+}
+
+// brokenWriter is a client that is gone when the answer is written.
+type brokenWriter struct{ http.ResponseWriter }
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
