@@ -5,13 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"k8s.io/klog/v2"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/config"
 	"github.com/canonical/metrics-k8s-proxy/proxy/server"
 )
 
@@ -68,7 +74,7 @@ func TestHelp(t *testing.T) {
 		if err != nil || stderr.Len() > 0 {
 			t.Errorf("%s: error %v, standard error %q", arg, err, stderr.String())
 		}
-		for _, want := range []string{"serve", "scrape", "healthcheck", "version", "POD_LABEL_SELECTOR", "CACHE_UPDATE_INTERVAL  10s ", "METRICS_HTTP_PORT      5055 "} {
+		for _, want := range []string{"serve", "scrape", "healthcheck", "version", "POD_LABEL_SELECTOR", "CACHE_UPDATE_INTERVAL     10s ", "METRICS_HTTP_PORT         5055 "} {
 			if !strings.Contains(stdout.String(), want) {
 				t.Errorf("%s does not print %q but\n%s", arg, want, stdout.String())
 			}
@@ -209,5 +215,76 @@ func TestLogFormat(t *testing.T) {
 		if !strings.HasPrefix(stderr.String(), want) {
 			t.Errorf("%s: logged %q", format, stderr.String())
 		}
+	}
+}
+
+// logged collects what is logged, by whomever.
+type logged struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+// take returns what was logged since it was called last.
+func (l *logged) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := l.all.String()
+	l.all.Reset()
+	return text
+}
+
+// TestLogOfLibraries wants what libraries log to go where the program's own log goes,
+// in its form: what goes to the standard library's plain log, as net/http's lines do,
+// when it is debugged only.
+func TestLogOfLibraries(t *testing.T) {
+	defer func(before *slog.Logger, level slog.Level, flags int) {
+		slog.SetDefault(before)
+		slog.SetLogLoggerLevel(level)
+		log.SetFlags(flags)
+		log.SetOutput(os.Stderr)
+	}(slog.Default(), slog.SetLogLoggerLevel(slog.LevelInfo), log.Flags())
+	for _, tt := range []struct {
+		level, format        string
+		plain, info, warning string
+	}{
+		{"debug", "json", `"level":"DEBUG","msg":"said"`, `"level":"INFO","msg":"said"`, `"level":"WARN","msg":"said"`},
+		{"debug", "logfmt", `level=DEBUG msg=said`, `level=INFO msg=said`, `level=WARN msg=said`},
+		{"info", "json", "", `"level":"INFO","msg":"said"`, `"level":"WARN","msg":"said"`},
+		{"warn", "logfmt", "", "", `level=WARN msg=said`},
+	} {
+		t.Run(tt.level+" "+tt.format, func(t *testing.T) {
+			var stderr logged
+			environ := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1"), "LOG_LEVEL=" + tt.level, "LOG_FORMAT=" + tt.format}
+			var server *http.Server
+			if err := withConfig(environ, &stderr, func(_ config.Config, p *program) error {
+				server = p.newHTTPServer(nil)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			stderr.take()
+			for name, say := range map[string]struct {
+				say  func()
+				want string
+			}{
+				"log":                {func() { log.Print("said") }, tt.plain},
+				"log of HTTP server": {func() { server.ErrorLog.Print("said") }, tt.plain},
+				"slog":               {func() { slog.Info("said") }, tt.info},
+				"slog, a warning":    {func() { slog.Warn("said") }, tt.warning},
+				"klog":               {func() { klog.Info("said") }, tt.info},
+			} {
+				say.say()
+				got := stderr.take()
+				if !strings.Contains(got, say.want) || (got == "") != (say.want == "") {
+					t.Errorf("%s: %q is logged, want %q", name, got, say.want)
+				}
+			}
+		})
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -15,20 +17,25 @@ import (
 // an error.
 func (p *program) scrape(ctx context.Context, s config.Scrape, stdout io.Writer) error {
 	follow, cancel := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	following.Go(func() { p.pods.Run(follow) })
+	defer following.Wait()
 	defer cancel()
-	go p.pods.Run(follow)
 	if err := p.waitUntilReady(ctx); err != nil {
 		return err
 	}
 	deadline := time.Now().Add(time.Duration(s.Timeout))
-	answer := p.client.Gather(ctx, p.pods.Targets(), func(int64) time.Time { return deadline })
+	answer := p.client.Gather(ctx, p.pods.Targets(), exposition.Negotiate(""), func(int64) time.Time { return deadline })
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
 	if _, err := answer.WriteTo(stdout); err != nil {
 		return fmt.Errorf("cannot write the answer: %w", err)
 	}
 	var errs []error
 	for _, r := range answer.Results {
-		if r.Outcome.Reason != target.OK {
-			errs = append(errs, fmt.Errorf("target is down: namespace %s, pod %s, %s: %s: %w", r.Target.Namespace, r.Target.Pod, r.Target.URL, r.Outcome.Reason, r.Outcome.Err))
+		if r.Outcome.Reason != target.OK && !r.Target.Terminating {
+			errs = append(errs, fmt.Errorf("target is down: namespace=%s pod=%s reason=%s: %w", r.Target.Namespace, r.Target.Pod, r.Outcome.Reason, r.Outcome.Err))
 		}
 	}
 	return errors.Join(errs...)
@@ -36,14 +43,19 @@ func (p *program) scrape(ctx context.Context, s config.Scrape, stdout io.Writer)
 
 // waitUntilReady waits for the first list of pods as long as for a scrape.
 func (p *program) waitUntilReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, p.scrapeTimeout)
-	defer cancel()
+	late := time.After(p.scrapeTimeout)
 	for p.pods.Ready() != nil {
 		select {
 		case <-ctx.Done():
+			return interrupted(ctx)
+		case <-late:
 			return p.pods.Ready()
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	return nil
+}
+
+func interrupted(ctx context.Context) error {
+	return fmt.Errorf("interrupted: %w", context.Cause(ctx))
 }

@@ -29,7 +29,10 @@ type program struct {
 
 // newProgram wires the parts. Nothing runs yet.
 func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
+	// What libraries log goes where ours goes.
 	klog.SetSlogLogger(logger)
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(logger)
 	api, err := apiConfig(c.Discovery)
 	if err != nil {
 		return nil, err
@@ -69,6 +72,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 		Workers:        c.Scrape.ClientWorkers,
 		BodySizeLimit:  int64(c.Scrape.BodySizeLimit),
 		SampleLimit:    c.Scrape.SampleLimit,
+		Fallback:       c.Scrape.FallbackProtocol.ContentType(),
 		UserAgent:      userAgent,
 	})
 	timeout := time.Duration(c.Scrape.Timeout)

@@ -64,7 +64,7 @@ func (p *program) newHTTPServer(h http.Handler) *http.Server {
 
 // shutdown waits for the scrapes in flight, which their deadlines bound.
 func (p *program) shutdown(servers []*http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), p.scrapeTimeout+10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), p.scrapeTimeout+15*time.Second)
 	defer cancel()
 	var errs []error
 	for _, srv := range servers {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +20,8 @@ import (
 )
 
 // newAPI is an API server where pods may be listed, but not watched. Each of the
-// addresses is a pod's.
-func newAPI(t *testing.T, addresses map[string]string) string {
+// addresses is a pod's. The pods that are named after them are terminating.
+func newAPI(t *testing.T, addresses map[string]string, terminating ...string) string {
 	t.Helper()
 	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"}}
 	for name, address := range addresses {
@@ -28,10 +29,14 @@ func newAPI(t *testing.T, addresses map[string]string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list.Items = append(list.Items, corev1.Pod{
+		pod := corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: types.UID(name), Annotations: map[string]string{"prometheus.io/scrape": "true", "prometheus.io/port": u.Port()}},
 			Status:     corev1.PodStatus{PodIP: u.Hostname(), Phase: corev1.PodRunning},
-		})
+		}
+		if slices.Contains(terminating, name) {
+			pod.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+		}
+		list.Items = append(list.Items, pod)
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -127,9 +132,9 @@ func TestScrapeOnce(t *testing.T) {
 	up := newTarget(t, closed(), func() {})
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	scrapeOnce := func(pods map[string]string) (string, error) {
+	scrapeOnce := func(pods map[string]string, terminating ...string) (string, error) {
 		var stdout strings.Builder
-		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, pods))}, &stdout, io.Discard)
+		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, pods, terminating...))}, &stdout, io.Discard)
 		return stdout.String(), err
 	}
 	out, err := scrapeOnce(map[string]string{"web-0": up})
@@ -140,8 +145,68 @@ func TestScrapeOnce(t *testing.T) {
 	if !strings.Contains(out, `up{k8s_pod_name="web-1",k8s_namespace="ns"} 0`) || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) {
 		t.Errorf("printed\n%s", out)
 	}
-	if bad := (usageError{}); err == nil || errors.As(err, &bad) || !strings.Contains(err.Error(), "namespace ns, pod web-1, "+gone.URL+"/metrics: connect: ") {
+	if bad := (usageError{}); err == nil || errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "target is down: namespace=ns pod=web-1 reason=connect: ") || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("the error is %v, want one that says which target is down, and why", err)
+	}
+	out, err = scrapeOnce(map[string]string{"web-0": up, "web-1": gone.URL}, "web-1")
+	if err != nil || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) || strings.Contains(out, "web-1") {
+		t.Errorf("with a terminating pod that is down: error %v, want none, printed\n%s", err, out)
+	}
+}
+
+// TestScrapeInterrupted wants half an answer not to be printed as if it were a whole
+// one, and the error to say what happened, not what did not.
+func TestScrapeInterrupted(t *testing.T) {
+	because := errors.New("somebody pressed Ctrl-C")
+	for name, waitsFor := range map[string]func(t *testing.T, asked func()) (api string){
+		"while a target is asked": func(t *testing.T, asked func()) string {
+			wait := make(chan struct{})
+			up, hangs := newTarget(t, closed(), func() {}), newTarget(t, wait, asked)
+			t.Cleanup(func() { close(wait) })
+			return newAPI(t, map[string]string{"web-0": up, "web-1": hangs})
+		},
+		"before the pods are known": func(t *testing.T, asked func()) string {
+			srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				asked()
+				<-r.Context().Done()
+			}))
+			t.Cleanup(srv.Close)
+			return srv.URL
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, interrupt := context.WithCancelCause(t.Context())
+			environ := []string{"POD_LABEL_SELECTOR=app=web", "SCRAPE_TIMEOUT=1h", "KUBECONFIG=" + kubeconfig(t, waitsFor(t, func() { interrupt(because) }))}
+			var stdout strings.Builder
+			err := run(ctx, []string{"scrape"}, environ, &stdout, io.Discard)
+			if bad := (usageError{}); !errors.Is(err, because) || errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "interrupted: ") {
+				t.Errorf("the error is %v, want that it was interrupted, and by what", err)
+			}
+			if stdout.Len() > 0 {
+				t.Errorf("it printed %q", stdout.String())
+			}
+		})
+	}
+}
+
+// TestFallbackProtocol wants FALLBACK_SCRAPE_PROTOCOL to reach the targets' answers.
+func TestFallbackProtocol(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil
+		_, _ = io.WriteString(w, "# TYPE m counter\nm_total 1 # {id=\"x\"} 1\n# EOF\n")
+	}))
+	t.Cleanup(srv.Close)
+	api := newAPI(t, map[string]string{"web-0": srv.URL})
+	for protocol, want := range map[string]string{"": "reason=content_type", "OpenMetricsText1.0.0": "", "PrometheusText0.0.4": "reason=parse"} {
+		environ := []string{"POD_LABEL_SELECTOR=app=web", "FALLBACK_SCRAPE_PROTOCOL=" + protocol, "KUBECONFIG=" + kubeconfig(t, api)}
+		var stdout strings.Builder
+		err := run(t.Context(), []string{"scrape"}, environ, &stdout, io.Discard)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("with %q the error is %v, want %q", protocol, err, want)
+		}
+		if got := strings.Contains(stdout.String(), "m_total{"); got != (want == "") {
+			t.Errorf("with %q it printed\n%s", protocol, stdout.String())
+		}
 	}
 }
 

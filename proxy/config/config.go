@@ -40,6 +40,8 @@ type Scrape struct {
 	MaxInFlight    int      `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 or more" help:"targets asked at a time; 0 = all"`
 	BodySizeLimit  Bytes    `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" want:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"largest body of a target, decoded"`
 	SampleLimit    int      `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 or more" help:"most samples of a target; 0 = no limit"`
+
+	FallbackProtocol Protocol `env:"FALLBACK_SCRAPE_PROTOCOL" want:"PrometheusText0.0.4, PrometheusText1.0.0, OpenMetricsText0.0.1, OpenMetricsText1.0.0 or PrometheusProto" help:"format to assume where a target's Content-Type is missing or unknown; such a target is down if unset"`
 }
 
 // Serve says where the program listens.

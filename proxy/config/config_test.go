@@ -61,6 +61,7 @@ func TestGood(t *testing.T) {
 	port := func(c Config) any { return c.Serve.Port }
 	selector := func(c Config) any { return c.Discovery.PodLabelSelector }
 	node := func(c Config) any { return c.Discovery.NodeName }
+	fallback := func(c Config) any { return c.Scrape.FallbackProtocol.ContentType() }
 	first := func(c Config) any { return c.Discovery.TargetLabels[0] }
 	namespaces := func(c Config) any {
 		var names []string
@@ -106,6 +107,12 @@ func TestGood(t *testing.T) {
 		{"MAX_IN_FLIGHT", "100", func(c Config) any { return c.Scrape.MaxInFlight }, 100},
 		{"SAMPLE_LIMIT", "5000", func(c Config) any { return c.Scrape.SampleLimit }, 5000},
 		{"SERVER_WORKERS", "0", func(c Config) any { return c.Serve.ServerWorkers }, 0},
+		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText0.0.4", fallback, "text/plain; version=0.0.4"},
+		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText1.0.0", fallback, "text/plain; version=1.0.0"},
+		{"FALLBACK_SCRAPE_PROTOCOL", "OpenMetricsText0.0.1", fallback, "application/openmetrics-text; version=0.0.1"},
+		{"FALLBACK_SCRAPE_PROTOCOL", "OpenMetricsText1.0.0", fallback, "application/openmetrics-text; version=1.0.0"},
+		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusProto", fallback, "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"},
+		{"FALLBACK_SCRAPE_PROTOCOL", "", fallback, ""},
 		{"NODE_NAME", "ip-10-0-0-1.ec2.internal", node, "ip-10-0-0-1.ec2.internal"},
 		{"POD_LABEL_SELECTOR", "app=web,tier in (a,b),!canary,release", selector, "app=web,tier in (a,b),!canary,release"},
 		{"NAMESPACES", "default", namespaces, "default"},
@@ -163,6 +170,11 @@ func TestBad(t *testing.T) {
 		{"MAX_IN_FLIGHT", "1.5", ""},
 		{"SAMPLE_LIMIT", "-1", ""},
 		{"SERVER_WORKERS", "-1", ""},
+		{"FALLBACK_SCRAPE_PROTOCOL", "prometheustext0.0.4", ""},
+		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText0.0.4 ", ""},
+		{"FALLBACK_SCRAPE_PROTOCOL", "text/plain; version=0.0.4", ""},
+		{"FALLBACK_SCRAPE_PROTOCOL", "OpenMetricsText2.0.0", ""},
+		{"FALLBACK_SCRAPE_PROTOCOL", " ", ""},
 		{"BODY_SIZE_LIMIT", "0", ""},
 		{"BODY_SIZE_LIMIT", "0.1", ""},
 		{"BODY_SIZE_LIMIT", "-5MB", ""},

@@ -61,6 +61,29 @@ func (n *Namespace) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Protocol is a scrape protocol as Prometheus's fallback_scrape_protocol names it.
+type Protocol string
+
+var contentTypes = map[Protocol]string{
+	"PrometheusText0.0.4":  "text/plain; version=0.0.4",
+	"PrometheusText1.0.0":  "text/plain; version=1.0.0",
+	"OpenMetricsText0.0.1": "application/openmetrics-text; version=0.0.1",
+	"OpenMetricsText1.0.0": "application/openmetrics-text; version=1.0.0",
+	"PrometheusProto":      "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+}
+
+// UnmarshalText reads one of Prometheus's names.
+func (p *Protocol) UnmarshalText(text []byte) error {
+	*p = Protocol(text)
+	if contentTypes[*p] == "" {
+		return errNotValid
+	}
+	return nil
+}
+
+// ContentType is that of the protocol, empty for none.
+func (p Protocol) ContentType() string { return contentTypes[p] }
+
 // Level is a slog.Level by name.
 type Level slog.Level
 

@@ -26,6 +26,9 @@ const (
 // portLabel tells the targets of one pod apart.
 const portLabel = "k8s_port"
 
+// maxPorts bounds the targets of one pod.
+const maxPorts = 32
+
 // targetsOf returns the targets of a pod: none unless its annotations ask for it,
 // it has an address and it has not ended. A malformed annotation makes a target
 // that cannot be asked, so that it is seen.
@@ -34,54 +37,71 @@ func targetsOf(pod *corev1.Pod, rules []LabelRule) []*target.Target {
 		pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
-	ports := portsOf(pod)
+	ports, err := portsOf(pod)
+	if err != nil {
+		return []*target.Target{targetOf(pod, "", rules, false, err)}
+	}
 	var targets []*target.Target
 	for _, port := range ports {
-		u, err := endpoint(pod, port)
-		t := &target.Target{
-			ID:          fmt.Sprintf("%s:%s%s", pod.UID, port, pod.Annotations[pathAnnotation]),
-			Namespace:   pod.Namespace,
-			Pod:         pod.Name,
-			Labels:      labelsOf(pod, port, rules, len(ports) > 1),
-			Terminating: pod.DeletionTimestamp != nil,
-		}
-		if err != nil {
-			t.Problem = &target.Problem{Reason: target.Annotation, Err: err}
-		} else {
-			t.URL = u.String()
-		}
-		targets = append(targets, t)
+		targets = append(targets, targetOf(pod, port, rules, len(ports) > 1, nil))
 	}
 	return targets
 }
 
-// portsOf are the ports as the annotation has them, each once. They are not checked.
-func portsOf(pod *corev1.Pod) []string {
+func targetOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool, err error) *target.Target {
+	labels, labelErr := labelsOf(pod, port, rules, oneOfSeveral)
+	t := &target.Target{
+		ID:          fmt.Sprintf("%s:%s%.200s", pod.UID, port, pod.Annotations[pathAnnotation]),
+		Namespace:   pod.Namespace,
+		Pod:         pod.Name,
+		Labels:      labels,
+		Terminating: pod.DeletionTimestamp != nil,
+	}
+	var u *url.URL
+	if err = cmp.Or(err, labelErr); err == nil {
+		u, err = endpoint(pod, port)
+	}
+	if err != nil {
+		t.Problem = &target.Problem{Reason: target.Annotation, Err: err}
+	} else {
+		t.URL = u.String()
+	}
+	return t
+}
+
+// portsOf are the ports that the annotation names, each once.
+func portsOf(pod *corev1.Pod) ([]string, error) {
+	annotation := cmp.Or(pod.Annotations[portAnnotation], "80")
+	malformed := fmt.Errorf("annotation %s is %.80q: want TCP ports, 1 to 65535, separated by commas, %d at most", portAnnotation, annotation, maxPorts)
+	if strings.Count(annotation, ",") >= maxPorts {
+		return nil, malformed
+	}
 	var ports []string
-	for port := range strings.SplitSeq(cmp.Or(pod.Annotations[portAnnotation], "80"), ",") {
-		if port = strings.TrimSpace(port); !slices.Contains(ports, port) {
+	for port := range strings.SplitSeq(annotation, ",") {
+		n, err := strconv.ParseUint(strings.TrimSpace(port), 10, 16)
+		if err != nil || n == 0 {
+			return nil, malformed
+		}
+		if port = strconv.FormatUint(n, 10); !slices.Contains(ports, port) {
 			ports = append(ports, port)
 		}
 	}
-	return ports
+	return ports, nil
 }
 
 // endpoint is what to ask for at one port of the pod.
 func endpoint(pod *corev1.Pod, port string) (*url.URL, error) {
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return nil, fmt.Errorf("annotation %s is %q: want TCP ports, 1 to 65535, separated by commas", portAnnotation, pod.Annotations[portAnnotation])
-	}
-	scheme := cmp.Or(pod.Annotations[schemeAnnotation], "http")
+	scheme := cmp.Or(strings.TrimSpace(pod.Annotations[schemeAnnotation]), "http")
 	if scheme != "http" && scheme != "https" {
-		return nil, fmt.Errorf("annotation %s is %q: want http or https", schemeAnnotation, scheme)
+		return nil, fmt.Errorf("annotation %s is %.80q: want http or https", schemeAnnotation, scheme)
 	}
-	path := cmp.Or(pod.Annotations[pathAnnotation], "/metrics")
+	path := cmp.Or(strings.TrimSpace(pod.Annotations[pathAnnotation]), "/metrics")
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		return nil, fmt.Errorf("annotation %s is %q: want a path such as /metrics, which may hold a query", pathAnnotation, pod.Annotations[pathAnnotation])
+		return nil, fmt.Errorf("annotation %s is %.80q: want a path such as /metrics, which may hold a query", pathAnnotation, pod.Annotations[pathAnnotation])
 	}
 	u.Scheme, u.Host = scheme, net.JoinHostPort(pod.Status.PodIP, port)
 	return u, nil

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -63,14 +64,24 @@ func TestTargetsOf(t *testing.T) {
 		{name: "port 65536", annotations: map[string]string{portAnnotation: "65536"}, want: "(annotation)"},
 		{name: "port by name", annotations: map[string]string{portAnnotation: "http"}, want: "(annotation)"},
 		{name: "port with a sign", annotations: map[string]string{portAnnotation: "+80"}, want: "(annotation)"},
-		{name: "one port bad", annotations: map[string]string{portAnnotation: "9090,x"}, want: "http://10.0.0.1:9090/metrics (annotation)"},
-		{name: "comma at the end", annotations: map[string]string{portAnnotation: "9090,"}, want: "http://10.0.0.1:9090/metrics (annotation)"},
+		{name: "port by its number, however written", annotations: map[string]string{portAnnotation: "080"}, want: "http://10.0.0.1:80/metrics"},
+		{name: "the same port twice, written otherwise", annotations: map[string]string{portAnnotation: "80,080, 0080,81"}, want: "http://10.0.0.1:80/metrics http://10.0.0.1:81/metrics"},
+		{name: "port 0 written otherwise", annotations: map[string]string{portAnnotation: "000"}, want: "(annotation)"},
+		{name: "no port", annotations: map[string]string{portAnnotation: " "}, want: "(annotation)"},
+		{name: "a bad list makes one target", annotations: map[string]string{portAnnotation: "9090,x,9091,y"}, want: "(annotation)"},
+		{name: "comma at the end", annotations: map[string]string{portAnnotation: "9090,"}, want: "(annotation)"},
+		{name: "a comma alone", annotations: map[string]string{portAnnotation: ","}, want: "(annotation)"},
 
 		{name: "https", annotations: map[string]string{schemeAnnotation: "https"}, want: "https://10.0.0.1:80/metrics"},
+		{name: "https with blanks", annotations: map[string]string{schemeAnnotation: " https\n"}, want: "https://10.0.0.1:80/metrics"},
+		{name: "a blank scheme", annotations: map[string]string{schemeAnnotation: " "}, want: "http://10.0.0.1:80/metrics"},
 		{name: "HTTPS", annotations: map[string]string{schemeAnnotation: "HTTPS"}, want: "(annotation)"},
 		{name: "ftp", annotations: map[string]string{schemeAnnotation: "ftp"}, want: "(annotation)"},
 
 		{name: "a path", annotations: map[string]string{pathAnnotation: "/a/b"}, want: "http://10.0.0.1:80/a/b"},
+		{name: "a path with blanks", annotations: map[string]string{pathAnnotation: " /a/b\n"}, want: "http://10.0.0.1:80/a/b"},
+		{name: "a path without slash, with blanks", annotations: map[string]string{pathAnnotation: "\ta "}, want: "http://10.0.0.1:80/a"},
+		{name: "a blank path", annotations: map[string]string{pathAnnotation: " "}, want: "http://10.0.0.1:80/metrics"},
 		{name: "a path without slash", annotations: map[string]string{pathAnnotation: "a"}, want: "http://10.0.0.1:80/a"},
 		{name: "a query", annotations: map[string]string{pathAnnotation: "/federate?match[]={job=\"a\"}&x=1"}, want: `http://10.0.0.1:80/federate?match[]={job="a"}&x=1`},
 		{name: "a query without slash", annotations: map[string]string{pathAnnotation: "m?x=%20"}, want: "http://10.0.0.1:80/m?x=%20"},
@@ -101,6 +112,41 @@ func TestTargetsOf(t *testing.T) {
 	}
 }
 
+// TestMaxPorts wants a pod to have so many targets at most, and one that says so
+// where it has more.
+func TestMaxPorts(t *testing.T) {
+	list := func(n int) string {
+		ports := make([]string, n)
+		for i := range ports {
+			ports[i] = fmt.Sprint(1000 + i)
+		}
+		return strings.Join(ports, ",")
+	}
+	for _, tt := range []struct {
+		name, ports string
+		want        int
+		wantProblem bool
+	}{
+		{"as many as may be", list(32), 32, false},
+		{"one too many", list(33), 1, true},
+		{"far too many", list(60000), 1, true},
+		{"one too many, all the same", strings.Repeat("80,", 32) + "80", 1, true},
+		{"as many as may be, all the same", strings.Repeat("80,", 31) + "80", 1, false},
+	} {
+		targets := targetsOf(newPod("web-0", map[string]string{portAnnotation: tt.ports}), nil)
+		if len(targets) != tt.want {
+			t.Fatalf("%s: there are %d targets, want %d", tt.name, len(targets), tt.want)
+		}
+		problem := targets[0].Problem
+		if (problem != nil) != tt.wantProblem {
+			t.Errorf("%s: the problem is %+v, want one: %t", tt.name, problem, tt.wantProblem)
+		}
+		if problem != nil && (problem.Reason != target.Annotation || !strings.Contains(problem.Err.Error(), "32 at most") || len(problem.Err.Error()) > 300) {
+			t.Errorf("%s: the problem is %s: %v, want the limit in a short message", tt.name, problem.Reason, problem.Err)
+		}
+	}
+}
+
 func TestAnnotationMessages(t *testing.T) {
 	for _, tt := range []struct{ annotation, value string }{
 		{portAnnotation, "80,http"}, {schemeAnnotation, "ftp"}, {pathAnnotation, "/%zz"}, {pathAnnotation, "%zz"},
@@ -116,6 +162,12 @@ func TestAnnotationMessages(t *testing.T) {
 		}
 		if !said {
 			t.Errorf("%s=%s is taken", tt.annotation, tt.value)
+		}
+	}
+	for _, annotation := range []string{portAnnotation, schemeAnnotation, pathAnnotation} {
+		problem := targetsOf(newPod("web-0", map[string]string{annotation: strings.Repeat("%", 1<<18)}), nil)[0].Problem
+		if problem == nil || len(problem.Err.Error()) > 300 || !strings.Contains(problem.Err.Error(), strings.Repeat("%", 80)+`": want `) {
+			t.Errorf("%s: the problem with a long one is %.400v, want its first 80 bytes", annotation, problem)
 		}
 	}
 }
@@ -146,5 +198,11 @@ func TestIDs(t *testing.T) {
 		if other == base {
 			t.Errorf("another %s has the same ID %q", name, base)
 		}
+	}
+	if got, want := id("web-0", map[string]string{portAnnotation: "081"}), id("web-0", map[string]string{portAnnotation: "81"}); got != want {
+		t.Errorf("the same port written otherwise has the ID %q, want %q", got, want)
+	}
+	if got := id("web-0", map[string]string{pathAnnotation: strings.Repeat("x", 1<<20)}); len(got) > 300 {
+		t.Errorf("a long path makes an ID of %d bytes", len(got))
 	}
 }

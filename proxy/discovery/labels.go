@@ -1,8 +1,10 @@
 package discovery
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -16,18 +18,29 @@ type LabelRule struct {
 	Key    string // of the label or annotation
 }
 
+// maxLabelValue bounds the value of a label, in bytes: it is on every sample.
+const maxLabelValue = 1024
+
 // labelsOf are the labels of the target at one port of the pod. One of several
-// targets of a pod is told apart by k8s_port, unless a rule maps the port.
-func labelsOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool) []target.Label {
-	var labels []target.Label
+// targets of a pod is told apart by k8s_port, unless a rule maps the port; elsewhere
+// that label is empty. The error is of a value that no label can have, which is left
+// out.
+func labelsOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool) (labels []target.Label, err error) {
 	for _, r := range rules {
-		labels = append(labels, target.Label{Name: r.Name, Value: r.value(pod, port)})
+		value := r.value(pod, port)
+		if len(value) > maxLabelValue || !utf8.ValidString(value) {
+			err = fmt.Errorf("annotation %s is %.80q, %d bytes: want valid UTF-8, %d bytes at most, for the label %s", r.Key, value, len(value), maxLabelValue, r.Name)
+			value = ""
+		}
+		labels = append(labels, target.Label{Name: r.Name, Value: value})
 	}
-	isMapped := slices.ContainsFunc(rules, func(r LabelRule) bool { return r.Source == "port" || r.Name == portLabel })
-	if oneOfSeveral && !isMapped {
-		labels = append(labels, target.Label{Name: portLabel, Value: port})
+	if slices.ContainsFunc(rules, func(r LabelRule) bool { return r.Source == "port" || r.Name == portLabel }) {
+		return labels, err
 	}
-	return labels
+	if !oneOfSeveral {
+		port = ""
+	}
+	return append(labels, target.Label{Name: portLabel, Value: port}), err
 }
 
 func (r LabelRule) value(pod *corev1.Pod, port string) string {

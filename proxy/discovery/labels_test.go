@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,29 +37,39 @@ func TestLabelSources(t *testing.T) {
 		t.Run(tt.source+tt.key+tt.port, func(t *testing.T) {
 			pod.Annotations[portAnnotation] = tt.port
 			targets := targetsOf(pod, []LabelRule{{"x", tt.source, tt.key}})
-			if got, want := targets[0].Labels, []target.Label{{Name: "x", Value: tt.want}}; len(targets) != 1 || !slices.Equal(got, want) {
+			want := []target.Label{{Name: "x", Value: tt.want}}
+			if tt.source != "port" {
+				want = append(want, target.Label{Name: "k8s_port"})
+			}
+			if got := targets[0].Labels; len(targets) != 1 || !slices.Equal(got, want) {
 				t.Errorf("labels are %v, want %v", got, want)
 			}
 		})
 	}
 }
 
-// TestPortLabel wants k8s_port on each target of a pod that has several, unless a
-// rule says otherwise.
+// TestPortLabel wants k8s_port on each target, so that no target's own label of that
+// name is taken for it, unless a rule says otherwise. It is empty where the pod has
+// one target.
 func TestPortLabel(t *testing.T) {
 	type labels = []target.Label
 	pod := LabelRule{Name: "pod", Source: "pod"}
 	name := target.Label{Name: "pod", Value: "web-0"}
+	none := target.Label{Name: "k8s_port"}
 	tests := []struct {
 		name  string
 		ports string
 		rules []LabelRule
 		want  []labels
 	}{
-		{"one port", "80", []LabelRule{pod}, []labels{{name}}},
+		{"one port", "80", []LabelRule{pod}, []labels{{name, none}}},
+		{"no rule", "80", nil, []labels{{none}}},
 		{"two ports", "80,81", []LabelRule{pod}, []labels{{name, {Name: "k8s_port", Value: "80"}}, {name, {Name: "k8s_port", Value: "81"}}}},
-		{"twice the same", "80,80", []LabelRule{pod}, []labels{{name}}},
-		{"two ports, one bad", "80,x", []LabelRule{pod}, []labels{{name, {Name: "k8s_port", Value: "80"}}, {name, {Name: "k8s_port", Value: "x"}}}},
+		{"two ports, written otherwise", "080, 0081", []LabelRule{pod}, []labels{{name, {Name: "k8s_port", Value: "80"}}, {name, {Name: "k8s_port", Value: "81"}}}},
+		{"twice the same", "80,080", []LabelRule{pod}, []labels{{name, none}}},
+		{"two ports, one bad", "80,x", []LabelRule{pod}, []labels{{name, none}}},
+		{"one port that is mapped", "080", []LabelRule{{Name: "p", Source: "port"}, pod}, []labels{{{Name: "p", Value: "80"}, name}}},
+		{"a bad port that is mapped", "x", []LabelRule{{Name: "p", Source: "port"}, pod}, []labels{{{Name: "p"}, name}}},
 		{"the port is mapped", "80,81", []LabelRule{{Name: "p", Source: "port"}, pod}, []labels{{{Name: "p", Value: "80"}, name}, {{Name: "p", Value: "81"}, name}}},
 		{"the name is taken", "80,81", []LabelRule{{Name: "k8s_port", Source: "pod"}}, []labels{{{Name: "k8s_port", Value: "web-0"}}, {{Name: "k8s_port", Value: "web-0"}}}},
 	}
@@ -72,5 +83,59 @@ func TestPortLabel(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestBadLabelValues wants values that no label can have to make their target a
+// problem, and to be left out of its labels; the other labels stay.
+func TestBadLabelValues(t *testing.T) {
+	pod := newPod("web-0", map[string]string{
+		"as-long-as-may-be": strings.Repeat("x", 1024), "long": strings.Repeat("x", 1025), "very-long": strings.Repeat("x", 1<<18),
+		"latin1": "caf\xe9", "utf8": "café",
+	})
+	tests := []struct {
+		key  string
+		want string // in the message; empty for none
+	}{
+		{"as-long-as-may-be", ""},
+		{"utf8", ""},
+		{"absent", ""},
+		{"long", "1025 bytes: want valid UTF-8, 1024 bytes at most, for the label bad"},
+		{"very-long", "262144 bytes"},
+		{"latin1", `annotation latin1 is "caf\xe9", 4 bytes: want valid UTF-8`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.key, func(t *testing.T) {
+			rules := []LabelRule{{Name: "bad", Source: "annotation", Key: tt.key}, {Name: "pod", Source: "pod"}}
+			targets := targetsOf(pod, rules)
+			if len(targets) != 1 {
+				t.Fatalf("there are %d targets, want 1", len(targets))
+			}
+			value := pod.Annotations[tt.key]
+			if tt.want != "" {
+				value = ""
+			}
+			want := []target.Label{{Name: "bad", Value: value}, {Name: "pod", Value: "web-0"}, {Name: "k8s_port"}}
+			if got := targets[0].Labels; !slices.Equal(got, want) {
+				t.Errorf("labels are %.200v, want %.200v", got, want)
+			}
+			problem := targets[0].Problem
+			if (problem != nil) != (tt.want != "") || (targets[0].URL == "") != (tt.want != "") {
+				t.Fatalf("the problem is %+v, the URL %q, want a problem: %t", problem, targets[0].URL, tt.want != "")
+			}
+			if problem != nil && (problem.Reason != target.Annotation || !strings.Contains(problem.Err.Error(), tt.want) || len(problem.Err.Error()) > 300) {
+				t.Errorf("the problem is %s: %.400v, want annotation, and %q in a short message", problem.Reason, problem.Err, tt.want)
+			}
+		})
+	}
+}
+
+// TestBadLabelValueOfSeveral wants each target of a pod to be a problem, told apart by
+// its port.
+func TestBadLabelValueOfSeveral(t *testing.T) {
+	pod := newPod("web-0", map[string]string{portAnnotation: "80,81", "latin1": "\xe9"})
+	targets := targetsOf(pod, []LabelRule{{Name: "bad", Source: "annotation", Key: "latin1"}})
+	if got, want := summary(ordered(targets)), "(annotation) (annotation)"; got != want {
+		t.Errorf("the targets are %q, want %q", got, want)
 	}
 }

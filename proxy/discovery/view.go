@@ -29,27 +29,30 @@ func (v *view) String() string {
 // Add, Update, Delete, Replace and Resync are what a reflector asks of a store.
 
 // Add takes a new pod.
-func (v *view) Add(obj any) error { return v.change("add", obj, v.put) }
+func (v *view) Add(obj any) error { return v.change("add", obj, false) }
 
 // Update takes a changed pod.
-func (v *view) Update(obj any) error { return v.change("update", obj, v.put) }
+func (v *view) Update(obj any) error { return v.change("update", obj, false) }
 
 // Delete takes the last state of a pod that is gone.
-func (v *view) Delete(obj any) error { return v.change("delete", obj, v.drop) }
+func (v *view) Delete(obj any) error { return v.change("delete", obj, true) }
 
 // Replace takes a complete list.
 func (v *view) Replace(list []any, _ string) error {
-	v.pods.mu.Lock()
-	defer v.pods.mu.Unlock()
-	v.pods.snapshot = nil
-	clear(v.targets)
+	targets := make(map[types.UID][]*target.Target, len(list))
 	for _, obj := range list {
 		pod, err := podOf(obj)
 		if err != nil {
 			return err
 		}
-		v.put(pod)
+		if t := targetsOf(pod, v.pods.opts.Labels); len(t) > 0 {
+			targets[pod.UID] = t
+		}
 	}
+	v.pods.mu.Lock()
+	defer v.pods.mu.Unlock()
+	v.pods.snapshot = nil
+	v.targets = targets
 	if !v.isSynced {
 		v.isSynced = true
 		v.pods.opts.Logger.Info("first list of pods is complete", "pods_of", v.String(), "pods", len(list), "with_targets", len(v.targets))
@@ -60,31 +63,27 @@ func (v *view) Replace(list []any, _ string) error {
 // Resync does nothing: there is no other state to agree with.
 func (v *view) Resync() error { return nil }
 
-// change counts an event and applies it.
-func (v *view) change(event string, obj any, apply func(*corev1.Pod)) error {
+// change counts an event and takes what is new of its pod.
+func (v *view) change(event string, obj any, isGone bool) error {
 	pod, err := podOf(obj)
 	if err != nil {
 		return err
 	}
 	v.pods.metrics.events.WithLabelValues(event).Inc()
+	var targets []*target.Target
+	if !isGone {
+		targets = targetsOf(pod, v.pods.opts.Labels)
+	}
 	v.pods.mu.Lock()
 	defer v.pods.mu.Unlock()
 	v.pods.snapshot = nil
-	apply(pod)
-	return nil
-}
-
-// put takes what is new of a pod. The lock is held.
-func (v *view) put(pod *corev1.Pod) {
-	if targets := targetsOf(pod, v.pods.opts.Labels); len(targets) > 0 {
+	if len(targets) > 0 {
 		v.targets[pod.UID] = targets
 	} else {
-		v.drop(pod)
+		delete(v.targets, pod.UID)
 	}
+	return nil
 }
-
-// drop forgets a pod. The lock is held.
-func (v *view) drop(pod *corev1.Pod) { delete(v.targets, pod.UID) }
 
 func podOf(obj any) (*corev1.Pod, error) {
 	pod, ok := obj.(*corev1.Pod)

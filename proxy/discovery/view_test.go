@@ -111,6 +111,46 @@ func TestViewRefusesOtherObjects(t *testing.T) {
 	}
 }
 
+// TestReplaceIsWholeOrNothing wants a list that cannot be used to change nothing.
+func TestReplaceIsWholeOrNothing(t *testing.T) {
+	p := newPods(t, nil)
+	v := p.views[0]
+	must(t, v.Replace([]any{newPod("a", nil)}, "1"))
+	before := p.Targets()
+	if err := v.Replace([]any{newPod("b", nil), &corev1.Node{}}, "2"); err == nil {
+		t.Error("a list with a node in it is taken")
+	}
+	wantTargets(t, p, "a http://10.0.0.1:80/metrics")
+	if after := p.Targets(); &after[0] != &before[0] {
+		t.Error("the snapshot was made anew although nothing changed")
+	}
+}
+
+// TestTargetsAreMadeWithoutTheLock has changes meet a lock that is taken. That a
+// target cannot be made of no pod at all is found before they wait for it.
+func TestTargetsAreMadeWithoutTheLock(t *testing.T) {
+	p := newPods(t, nil)
+	v := p.views[0]
+	var noPod *corev1.Pod
+	for name, change := range map[string]func() error{
+		"Add": func() error { return v.Add(noPod) }, "Update": func() error { return v.Update(noPod) }, "Replace": func() error { return v.Replace([]any{noPod}, "1") },
+	} {
+		p.mu.Lock()
+		panicked := make(chan any, 1)
+		go func() {
+			defer func() { panicked <- recover() }()
+			_ = change()
+		}()
+		select {
+		case <-panicked:
+			p.mu.Unlock()
+		case <-time.After(time.Minute):
+			p.mu.Unlock()
+			t.Errorf("%s waits for the lock before it makes targets", name)
+		}
+	}
+}
+
 // TestSnapshotIsImmutable wants a snapshot that somebody holds to stay as it is,
 // and to be made anew only after a change.
 func TestSnapshotIsImmutable(t *testing.T) {

@@ -25,7 +25,7 @@ func BenchmarkRead(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Read(strings.NewReader(body), Options{Labels: labels}); err != nil {
+		if _, err := Read(strings.NewReader(body), Options{ContentType: textType, Labels: labels}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -42,7 +42,7 @@ func BenchmarkMerge(b *testing.B) {
 	b.SetBytes(int64(100 * len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Merge(parts).WriteTo(io.Discard); err != nil {
+		if _, err := Merge(Format{}, parts).WriteTo(io.Discard); err != nil {
 			b.Fatal(err)
 		}
 	}

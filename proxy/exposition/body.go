@@ -5,96 +5,116 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
 )
 
 // MaxBody is the largest body that can be indexed, in bytes.
 const MaxBody = 1 << 30
 
-// ErrTooManySamples is returned by Read for a body over Options.MaxSamples.
+// maxFamilies bounds the families of one body, far above what any program has:
+// merging takes time by the family, not by the byte.
+const maxFamilies = 100_000
+
+// ErrTooManySamples is returned by Read for a body over Options.MaxSamples, or of
+// more than 100,000 families.
 var ErrTooManySamples = errors.New("too many samples")
 
 // A SyntaxError says where a body breaks a rule of the format. Prometheus refuses
 // such a body as a whole.
 type SyntaxError struct {
-	Line int // from 1
+	Line int // from 1; 0 where there are no lines
 	Err  error
 }
 
-func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+func (e *SyntaxError) Error() string {
+	if e.Line == 0 {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("line %d: %v", e.Line, e.Err)
+}
 
 func (e *SyntaxError) Unwrap() error { return e.Err }
 
 // Options say how a body is read.
 type Options struct {
-	Labels     Labels // of the body's target, to be put on each sample by Merge
-	MaxSamples int    // 0 = no limit
+	Format      Format          // of the answer that the body is for
+	ContentType string          // of the body
+	Fallback    string          // Content-Type to assume where it is missing or unknown; empty = none
+	Labels      Labels          // of the body's target, to be put on each sample by Merge
+	MaxSamples  int             // 0 = no limit
+	Done        <-chan struct{} // reading ends with context.Canceled when it is closed; nil = never
 }
 
 // Body is one target's answer, checked and indexed. Immutable; it keeps the
 // answer's bytes alive.
 type Body struct {
+	format    Format // that of the answer
 	raw       []byte // as it came
-	rewritten []byte // the lines that are not in the canonical form in raw
+	rewritten []byte // the samples that are not in the answer's canonical form in raw
 	samples   []sample
 	families  []family // in order of first appearance
-	conflicts Conflicts
+	series    int      // that Prometheus makes of the samples
+	conflicts map[conflict]int
 }
 
-// sample is one sample of a body: offsets, in 20 bytes.
+// sample is one sample of a body: offsets, in 20 bytes. In text and OpenMetrics they
+// are of its canonical line; in protobuf of its Metric message.
 type sample struct {
-	start, insert, end uint32     // of its canonical line; insert: see appendInjected
+	start, insert, end uint32     // insert: see writer.sample
 	next               int32      // the next sample of its family in this body, or -1
 	under              metricType // the TYPE that was in force at the line
 	isRewritten        bool       // the offsets are of rewritten, not of raw
 }
 
-// family is what one body says of one metric family.
+// family is what one body gives to one metric family of the answer.
 type family struct {
-	name        string
-	help        []byte // escaped as in the text format; empty if there is none
+	name        string // as its samples have it: foo_total for a counter, in OpenMetrics too
 	typ         metricType
-	first, last int32   // samples, in order; -1 if there is none
-	under       typeSet // the TYPEs that were in force at its samples
-	hasSuffixed bool    // some sample has another name than the family
+	declared    *declaration // where HELP and UNIT are from; nil if there is none
+	first, last int32        // samples, in order; -1 if there is none
+	under       typeSet      // the TYPEs that were in force at its samples
+	hasSuffixed bool         // some sample has another name than the family
 }
 
-// Samples is the number of samples that the body adds to an answer: what it
-// exposed, less duplicates.
-func (b *Body) Samples() int { return len(b.samples) }
+// Samples is the number of samples that the body adds to an answer, as Prometheus
+// counts them: what it exposed, less duplicates.
+func (b *Body) Samples() int { return b.series }
 
-// Len is the length of the answer in bytes, as it came (decoded).
-func (b *Body) Len() int { return len(b.raw) }
-
-// Conflicts counts what reading had to resolve within the body.
-func (b *Body) Conflicts() Conflicts { return b.conflicts }
-
-// Read reads a body in the text format 0.0.4 or 1.0.0 to its end, checks it and
-// indexes it. An empty body is valid. It returns an error of r as it is, a
-// *SyntaxError, or ErrTooManySamples.
+// Read reads a body to its end, checks it, and indexes it for an answer in
+// Options.Format. An empty body is valid, whatever its Content-Type. It returns an
+// error of r as it is, a ContentTypeError, a *SyntaxError, or ErrTooManySamples.
 func Read(r io.Reader, opts Options) (*Body, error) {
-	raw, err := io.ReadAll(r)
+	var first [1]byte
+	if _, err := io.ReadFull(r, first[:]); err != nil {
+		if errors.Is(err, io.EOF) {
+			return &Body{format: opts.Format}, nil
+		}
+		return nil, err
+	}
+	in, err := syntaxOf(opts.ContentType, opts.Fallback)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.MultiReader(bytes.NewReader(first[:]), r))
 	if err != nil {
 		return nil, err
 	}
 	if len(raw) > MaxBody {
 		return nil, fmt.Errorf("a body of %d bytes is over the %d that can be indexed", len(raw), MaxBody)
 	}
-	p := parser{
-		scanner:  scanner{text: raw, valid: utf8.Valid(raw)},
-		body:     &Body{raw: raw},
-		opts:     opts,
-		byName:   make(map[string]int32),
-		series:   newSeriesSet(),
-		declared: -1,
+	if in == protobuf && opts.Format.syntax != protobuf {
+		if raw, err = textOfProtobuf(raw, opts.Format.syntax); err != nil {
+			return nil, err
+		}
+		in = opts.Format.syntax
 	}
+	p := newParser(raw, in, opts)
 	if err := p.parse(); err != nil {
 		return nil, err
 	}
 	return p.body, nil
 }
 
-// text is the canonical line of a sample.
+// text is the canonical line or the Metric message of a sample.
 func (b *Body) text(s *sample) []byte {
 	if s.isRewritten {
 		return b.rewritten[s.start:s.end]
@@ -102,7 +122,7 @@ func (b *Body) text(s *sample) []byte {
 	return b.raw[s.start:s.end]
 }
 
-// name is the name of a sample.
+// name is the name of a sample in text and OpenMetrics.
 func (b *Body) name(s *sample) string {
 	from := b.raw
 	if s.isRewritten {

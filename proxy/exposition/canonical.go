@@ -1,13 +1,15 @@
 package exposition
 
 import (
+	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
 
 // appendTo writes the line in the canonical form, with names quoted where they
 // must be and labels with an empty value left out. It returns where in dst labels
-// can be inserted (see appendInjected).
+// can be inserted (see writer.sample).
 func (l *line) appendTo(dst []byte) (text []byte, insert int) {
 	open := isBareMetric(l.name) // the next label opens the braces
 	hasBraces := !open
@@ -46,7 +48,62 @@ func (l *line) appendTo(dst []byte) (text []byte, insert int) {
 		dst = append(dst, ' ')
 		dst = append(dst, l.timestamp...)
 	}
+	if len(l.exemplar) > 0 {
+		dst = append(dst, ' ')
+		dst = append(dst, l.exemplar...)
+	}
 	return dst, insert
+}
+
+// fit gives timestamp and exemplar the form that the answer can carry: milliseconds
+// in text, which has no exemplars, seconds in OpenMetrics. It returns false for a
+// sample that cannot be told: text has no timestamps before 1970, and OpenMetrics
+// none that a float cannot hold.
+func (l *line) fit(in, out syntax) bool {
+	if out == text && len(l.exemplar) > 0 {
+		l.exemplar, l.canonical = nil, false
+	}
+	if len(l.timestamp) == 0 || in == out {
+		return true
+	}
+	l.canonical = false
+	if out == text {
+		l.timestamp = strconv.AppendInt(nil, l.millis, 10)
+		return l.millis >= 0
+	}
+	var ok bool
+	l.timestamp, ok = appendSeconds(nil, l.millis)
+	return ok
+}
+
+// appendSeconds writes milliseconds as OpenMetrics wants them, so that Prometheus
+// reads the same milliseconds: it multiplies the float by 1000 and cuts off what is
+// behind the point. It returns false for a time that a float cannot tell so exactly,
+// some hundred thousand years from now.
+func appendSeconds(dst []byte, millis int64) ([]byte, bool) {
+	start := len(dst)
+	dst = strconv.AppendInt(dst, millis/1000, 10)
+	if millis%1000 != 0 {
+		dst = fmt.Appendf(dst, ".%03d", millis%1000)
+	}
+	if millisOf(dst[start:]) == millis {
+		return dst, true
+	}
+	if millis%1000 == 0 {
+		dst = append(dst, ".000"...)
+	}
+	dst = append(dst, '5') // the float was a little too small
+	return dst, millisOf(dst[start:]) == millis
+}
+
+// millisOf reads seconds as Prometheus does. Milliseconds that an int64 cannot hold
+// count as the earliest there are.
+func millisOf(seconds []byte) int64 {
+	f, _ := strconv.ParseFloat(string(seconds), 64)
+	if math.Abs(f) >= math.MaxInt64/1000 {
+		return math.MinInt64
+	}
+	return int64(f * 1000)
 }
 
 func appendQuoted(dst []byte, s string) []byte {

@@ -1,6 +1,12 @@
 package exposition
 
-import "slices"
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // group is one family name with what the parts say of it.
 type group struct {
@@ -15,7 +21,8 @@ type member struct {
 	family *family
 }
 
-// groupFamilies collects the families of all parts that have samples, by name.
+// groupFamilies collects the families of all parts that have samples, by name, and in
+// protobuf by type.
 func groupFamilies(parts []Part) map[string]*group {
 	groups := make(map[string]*group)
 	if slices.ContainsFunc(parts, func(p Part) bool { return p.HasUp }) {
@@ -30,10 +37,14 @@ func groupFamilies(parts []Part) map[string]*group {
 			if f.first < 0 {
 				continue
 			}
-			g := groups[f.name]
+			key := f.name
+			if p.Body.format.syntax == protobuf && (f.name != upName || f.typ != gauge) { // our up is a gauge
+				key = fmt.Sprintf("%d %s", f.typ, f.name) // a name may have families of several types
+			}
+			g := groups[key]
 			if g == nil {
 				g = &group{name: f.name}
-				groups[f.name] = g
+				groups[key] = g
 			}
 			g.members = append(g.members, member{part: i, family: f})
 		}
@@ -41,22 +52,37 @@ func groupFamilies(parts []Part) map[string]*group {
 	return groups
 }
 
-// demotions returns the names of the groups that cannot stand as one family each,
-// sorted.
-func demotions(groups map[string]*group) []string {
-	var names []string
-	for name, g := range groups {
-		if g.disagrees() {
-			names = append(names, name)
+// demotions returns the groups that cannot stand as one family each, by name: their
+// members disagree, or their name is that of another's samples.
+func demotions(groups map[string]*group, out syntax) []*group {
+	if out == protobuf {
+		return nil // one name may have families of several types
+	}
+	demoted := map[string]*group{}
+	byWritten := make(map[string]*group, len(groups))
+	demote := func(groups ...*group) {
+		for _, g := range groups {
+			demoted[g.name] = g
 		}
-		for _, suffix := range g.suffixes() {
-			if groups[name+suffix] != nil {
-				names = append(names, name, name+suffix)
+	}
+	for _, g := range groups {
+		written := g.written(out)
+		if other := byWritten[written]; other != nil {
+			demote(g, other)
+		}
+		byWritten[written] = g
+	}
+	for _, g := range groups {
+		if g.disagrees(out) {
+			demote(g)
+		}
+		for _, suffix := range g.suffixes(out) {
+			if other := byWritten[g.written(out)+suffix]; other != nil && other != g {
+				demote(g, other)
 			}
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return slices.SortedFunc(maps.Values(demoted), func(a, b *group) int { return cmp.Compare(a.name, b.name) })
 }
 
 // typ is the type that the members agree on, and false if they do not. Members
@@ -78,19 +104,36 @@ func (g *group) typ() (metricType, bool) {
 	return typ, true
 }
 
-// disagrees says whether the members cannot stand under one TYPE.
-func (g *group) disagrees() bool {
+// written is the name of the family in the answer.
+func (g *group) written(out syntax) string {
+	if typ, ok := g.typ(); ok {
+		return writtenName(out, g.name, typ)
+	}
+	return g.name
+}
+
+// writtenName is the name of a family on its TYPE line: in OpenMetrics a counter's
+// lacks the _total of its samples.
+func writtenName(out syntax, name string, typ metricType) string {
+	if out == openMetrics && typ == counter {
+		return strings.TrimSuffix(name, "_total")
+	}
+	return name
+}
+
+// disagrees says whether the members cannot stand under one TYPE. The samples of a
+// histogram or summary must all have stood under that TYPE: its buckets would
+// otherwise be read as what their target never said.
+func (g *group) disagrees(out syntax) bool {
 	typ, ok := g.typ()
 	return !ok || slices.ContainsFunc(g.members, func(m member) bool {
-		if typ.suffixes() == nil {
-			return m.family.hasSuffixed
-		}
-		return !m.family.under.only(typ)
+		return m.family.hasSuffixed && len(writtenSuffixes(out, typ)) == 0 ||
+			typ.floatLabel() != "" && !m.family.under.only(typ)
 	})
 }
 
-// suffixes are those that samples of the group may carry.
-func (g *group) suffixes() []string {
+// suffixes are those that samples of the group may carry in the answer.
+func (g *group) suffixes(out syntax) []string {
 	var types typeSet
 	for _, m := range g.members {
 		types = types.with(m.family.typ)
@@ -99,10 +142,19 @@ func (g *group) suffixes() []string {
 		}
 	}
 	var suffixes []string
-	for _, t := range []metricType{histogram, summary} {
+	for t := untyped; t <= stateset; t++ {
 		if types.has(t) {
-			suffixes = append(suffixes, t.suffixes()...)
+			suffixes = append(suffixes, writtenSuffixes(out, t)...)
 		}
 	}
 	return suffixes
+}
+
+// writtenSuffixes are those that samples of a family of this type carry in an
+// answer, after the name on its TYPE line.
+func writtenSuffixes(out syntax, t metricType) []string {
+	if out == text && t == counter {
+		return nil
+	}
+	return t.suffixes(out)
 }

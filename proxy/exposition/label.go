@@ -11,27 +11,30 @@ type Label struct{ Name, Value string }
 // Labels are the labels of one target, rendered once for all of its lines.
 // The zero value has no label. Immutable.
 type Labels struct {
-	names []string
-	text  []byte // `a="x",b="y"`, escaped; empty without labels
+	names []string // all, also those without a value
+	text  []byte   // `a="x",b="y"`, escaped; empty without labels
+	proto []byte   // as fields of a Metric message
 }
 
-// NewLabels renders labels in the order given. A label with an empty value
-// equals an absent one and is left out. Names must be distinct and match
+// NewLabels renders labels in the order given. A label with an empty value equals an
+// absent one and is left out; an exposed label of its name gives way all the same, or
+// it could name another target. Names must be distinct and match
 // [a-zA-Z_][a-zA-Z0-9_]*; values must be valid UTF-8. It does not check them.
 func NewLabels(labels []Label) Labels {
 	var l Labels
 	for _, label := range labels {
+		l.names = append(l.names, label.Name)
 		if label.Value == "" {
 			continue
 		}
-		if len(l.names) > 0 {
+		if len(l.text) > 0 {
 			l.text = append(l.text, ',')
 		}
-		l.names = append(l.names, label.Name)
 		l.text = append(l.text, label.Name...)
 		l.text = append(l.text, '=', '"')
 		l.text = appendEscaped(l.text, label.Value)
 		l.text = append(l.text, '"')
+		l.proto = appendProtoLabel(l.proto, label)
 	}
 	return l
 }

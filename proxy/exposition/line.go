@@ -19,7 +19,9 @@ type line struct {
 	name      []byte // unescaped
 	labels    []pair
 	value     []byte
-	timestamp []byte // empty if there is none
+	timestamp []byte // as the format writes it, empty if there is none
+	millis    int64  // the timestamp in milliseconds
+	exemplar  []byte // OpenMetrics: from # on, as it stands there; empty if there is none
 	start     int    // of the text, after leading blanks
 	insert    int    // where labels can be inserted into the text
 	end       int    // of the text, before trailing blanks and the line feed
@@ -94,8 +96,8 @@ func (s *scanner) quoted() ([]byte, error) {
 	return nil, errUnterminated
 }
 
-// sample takes one sample line, with its line feed.
-func (s *scanner) sample(l *line) error {
+// textSample takes one sample line of the text format, with its line feed.
+func (s *scanner) textSample(l *line) error {
 	*l = line{labels: l.labels[:0], start: s.pos, canonical: true}
 	if s.peek() != '{' {
 		if l.name = s.bareName(true); len(l.name) == 0 {
@@ -135,7 +137,7 @@ func (s *scanner) braces(l *line) error {
 				return err
 			}
 			if len(name) == 0 || !utf8.Valid(name) {
-				return fmt.Errorf("name %q is empty or not valid UTF-8", name)
+				return fmt.Errorf("name %.80q is empty or not valid UTF-8", name)
 			}
 		} else if name = s.bareName(false); len(name) == 0 {
 			return fmt.Errorf("want a label name, found %q", s.peek())
@@ -183,7 +185,7 @@ func (s *scanner) quotedName() ([]byte, error) {
 		return nil, err
 	}
 	if bytes.IndexByte(inside, 0) >= 0 {
-		return nil, fmt.Errorf("NUL byte in name %q", inside)
+		return nil, fmt.Errorf("NUL byte in name %.80q", inside)
 	}
 	if bytes.IndexByte(inside, '\\') < 0 {
 		return inside, nil
@@ -194,22 +196,19 @@ func (s *scanner) quotedName() ([]byte, error) {
 // labelValue takes `="value"` after a label name.
 func (s *scanner) labelValue(l *line, name []byte) error {
 	if s.peek() != '=' {
-		return fmt.Errorf("want = after label %s, found %q", name, s.peek())
+		return fmt.Errorf("want = after label %.80s, found %q", name, s.peek())
 	}
 	s.pos++
 	l.canonical = len(s.blanks()) == 0 && l.canonical
 	if s.peek() != '"' {
-		return fmt.Errorf("want a quoted value for label %s, found %q", name, s.peek())
+		return fmt.Errorf("want a quoted value for label %.80s, found %q", name, s.peek())
 	}
 	value, err := s.quoted()
 	if err != nil {
-		return fmt.Errorf("value of label %s: %w", name, err)
+		return fmt.Errorf("value of label %.80s: %w", name, err)
 	}
 	if !s.valid && !utf8.Valid(value) {
-		return fmt.Errorf("value of label %s is not valid UTF-8: %q", name, value)
-	}
-	if string(name) == "__name__" {
-		return errors.New("label __name__ is not allowed")
+		return fmt.Errorf("value of label %.80s is not valid UTF-8: %.80q", name, value)
 	}
 	if bytes.IndexByte(value, '\n') >= 0 {
 		l.canonical = false
@@ -235,8 +234,9 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 	}
 	if s.pos > start {
 		l.timestamp, l.end = s.text[start:s.pos], s.pos
-		if _, err := strconv.ParseInt(string(l.timestamp), 10, 64); err != nil {
-			return fmt.Errorf("timestamp %s is out of range", l.timestamp)
+		var err error
+		if l.millis, err = strconv.ParseInt(string(l.timestamp), 10, 64); err != nil {
+			return fmt.Errorf("timestamp %.80s is out of range", l.timestamp)
 		}
 		if string(gap) != " " {
 			l.canonical = false
@@ -253,11 +253,11 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 // checkFloat accepts what textparse parseFloat accepts.
 func checkFloat(value []byte) error {
 	if bytes.ContainsAny(value, "pP_") {
-		return fmt.Errorf("value %q is not a number", value)
+		return fmt.Errorf("value %.80q is not a number", value)
 	}
 	// ParseFloat keeps its argument in an error only, which is not kept here.
 	if _, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(value), len(value)), 64); err != nil {
-		return fmt.Errorf("value %q is not a number", value)
+		return fmt.Errorf("value %.80q is not a number", value)
 	}
 	return nil
 }

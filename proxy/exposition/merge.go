@@ -23,62 +23,39 @@ type Part struct {
 	Body   *Body  // nil if the target gave none
 }
 
-// Conflicts counts what had to be resolved, and how.
-type Conflicts struct {
-	Types      int // families written as untyped per sample name
-	Labels     int // exposed labels renamed to exported_<name>
-	Duplicates int // samples dropped, their series being there already
-	Up         int // samples dropped, because up{} is the proxy's to tell
-}
-
-func (c *Conflicts) add(other Conflicts) {
-	c.Types += other.Types
-	c.Labels += other.Labels
-	c.Duplicates += other.Duplicates
-	c.Up += other.Up
-}
-
 // Merged is an answer, decided but not written. Immutable.
 type Merged struct {
+	format    Format
 	parts     []Part
-	families  []mergedFamily
-	conflicts Conflicts
-	demoted   []string
+	families  []*mergedFamily
+	conflicts []Conflict
 }
 
-// Merge decides how the parts stand together. The order of the parts is that of
-// their samples in every family; where parts disagree on a HELP the first wins.
+// Merge decides how the parts stand together in an answer of that format, the one
+// that their bodies were read for. The order of the parts is that of their samples in
+// every family; where parts disagree on a HELP the first wins.
 //
 // A family whose parts declare different types, or whose name is the name of
 // another family's samples (gauge foo_count beside histogram foo), is demoted: its
 // samples are written as untyped families, one for each sample name. No sample is
-// lost by it. Parts that declare no type do not count, but the samples of a
-// histogram or summary must all have stood under that TYPE: its buckets would
-// otherwise be read as what their target never said.
-func Merge(parts []Part) *Merged {
-	m := &Merged{parts: parts}
+// lost by it.
+func Merge(format Format, parts []Part) *Merged {
+	m := &Merged{format: format, parts: parts}
 	groups := groupFamilies(parts)
-	m.demoted = demotions(groups)
-	m.families = mergeFamilies(groups, m.demoted, parts)
-	m.conflicts.Types = len(m.demoted)
-	for _, p := range parts {
-		if p.Body != nil {
-			m.conflicts.add(p.Body.conflicts)
-		}
-	}
+	demoted := demotions(groups, format.syntax)
+	m.families = mergeFamilies(format.syntax, groups, demoted, parts)
+	m.conflicts = collectConflicts(parts, demoted)
 	return m
 }
 
-// Conflicts counts what reading and merging had to resolve.
-func (m *Merged) Conflicts() Conflicts { return m.conflicts }
-
-// Demoted are the names of the families that had to be written as untyped, sorted.
-func (m *Merged) Demoted() []string { return m.demoted }
+// Conflicts says what reading and merging had to resolve, by kind and family.
+func (m *Merged) Conflicts() []Conflict { return m.conflicts }
 
 // mergedFamily is one family of the answer.
 type mergedFamily struct {
-	name   string
-	help   []byte // escaped; empty if there is none
+	name   string // as on its TYPE line
+	help   string // empty if there is none
+	unit   string // OpenMetrics; empty if there is none
 	typ    metricType
 	blocks []block // one for each part that has samples, in the order of the parts
 }
@@ -111,52 +88,64 @@ func (b block) samples(body *Body) iter.Seq[*sample] {
 }
 
 // mergeFamilies makes the families of the answer, up first and the others by name.
-func mergeFamilies(groups map[string]*group, demoted []string, parts []Part) []mergedFamily {
-	byName := make(map[string]*mergedFamily, len(groups))
+func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts []Part) []*mergedFamily {
+	families := make([]*mergedFamily, 0, len(groups))
+	bySample := map[string]*mergedFamily{} // those of demoted groups
 	at := func(name string) *mergedFamily {
-		f := byName[name]
+		f := bySample[name]
 		if f == nil {
 			f = &mergedFamily{name: name}
-			byName[name] = f
+			bySample[name] = f
+			families = append(families, f)
 		}
 		return f
 	}
-	for name, g := range groups {
-		if _, isDemoted := slices.BinarySearch(demoted, name); isDemoted {
+	for _, g := range groups {
+		if g.isOurs {
+			up := at(upName)
+			up.typ, up.help = gauge, upHelp
+		}
+		switch {
+		case slices.Contains(demoted, g):
 			g.addBySampleName(at, parts)
-		} else {
-			g.addTo(at(name))
+		case g.isOurs:
+			g.addTo(at(upName), out)
+		default:
+			f := &mergedFamily{name: g.written(out)}
+			g.addTo(f, out)
+			families = append(families, f)
 		}
 	}
-	if groups[upName] != nil && groups[upName].isOurs {
-		up := at(upName)
-		up.typ, up.help = gauge, []byte(upHelp)
-	}
-	families := make([]mergedFamily, 0, len(byName))
-	for _, f := range byName {
+	for _, f := range families {
 		f.joinBlocks()
-		families = append(families, *f)
 	}
-	slices.SortFunc(families, func(a, b mergedFamily) int {
-		switch upName {
-		case a.name:
-			return -1
-		case b.name:
+	slices.SortFunc(families, func(a, b *mergedFamily) int {
+		isUp := func(f *mergedFamily) int {
+			if f.name == upName && f.typ == gauge {
+				return 0
+			}
 			return 1
 		}
-		return strings.Compare(a.name, b.name)
+		return cmp.Or(cmp.Compare(isUp(a), isUp(b)), strings.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ))
 	})
 	return families
 }
 
-// addTo adds the group's families as they are.
-func (g *group) addTo(f *mergedFamily) {
+// addTo adds the group's families as they are. Of the units those that are declared
+// must agree, and OpenMetrics wants them in the name.
+func (g *group) addTo(f *mergedFamily, out syntax) {
 	f.typ, _ = g.typ()
+	unitsAgree := out != text
 	for _, m := range g.members {
-		if len(f.help) == 0 {
-			f.help = m.family.help
+		if d := m.family.declared; d != nil {
+			f.help = cmp.Or(f.help, d.help) // ours, of up, stays
+			f.unit = cmp.Or(f.unit, d.unit)
+			unitsAgree = unitsAgree && (d.unit == "" || d.unit == f.unit)
 		}
 		f.blocks = append(f.blocks, block{part: m.part, first: m.family.first})
+	}
+	if !unitsAgree || out == openMetrics && !isUnitOf(f.unit, f.name) {
+		f.unit = ""
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,9 +16,16 @@ import (
 
 var update = flag.Bool("update", false, "write the answers of testdata/merge anew")
 
-// TestMerge runs the scenarios of testdata/merge. A file named LABELS is the body
-// of a target with these labels, down if the name ends in (down); the file answer
-// is what they merge to, and conflicts what had to be resolved.
+// answers are the formats that each scenario is merged into.
+var answers = map[string]Format{
+	"text":        Negotiate(""),
+	"openmetrics": Negotiate("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"),
+}
+
+// TestMerge runs the scenarios of testdata/merge. A file named LABELS is the body of
+// a target with these labels, "LABELS openmetrics" one in OpenMetrics, "LABELS down"
+// a target that is down. What they merge to in each format, and what had to be
+// resolved, is in files named after the format.
 func TestMerge(t *testing.T) {
 	files, err := filepath.Glob("testdata/merge/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -29,45 +37,65 @@ func TestMerge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var parts []Part
-			var want [2]string
-			targets := archive.Files[:0:0]
+			var targets, results []txtar.File
+			want := map[string]string{}
 			for _, f := range archive.Files {
-				switch f.Name {
-				case "answer":
-					want[0] = string(f.Data)
-				case "conflicts":
-					want[1] = string(f.Data)
-				default:
+				if name, _, _ := strings.Cut(f.Name, " "); answers[name] != (Format{}) || name == "text" {
+					want[f.Name] = string(f.Data)
+				} else {
 					targets = append(targets, f)
-					parts = append(parts, partOf(t, f))
 				}
 			}
-			merged := Merge(parts)
-			got := [2]string{write(t, merged), fmt.Sprintf("%+v %q\n", merged.Conflicts(), merged.Demoted())}
+			for _, name := range slices.Sorted(maps.Keys(answers)) {
+				var parts []Part
+				for _, f := range targets {
+					parts = append(parts, partOf(t, f, answers[name]))
+				}
+				merged := Merge(answers[name], parts)
+				results = append(results, txtar.File{Name: name, Data: []byte(write(t, merged))})
+				var conflicts strings.Builder
+				for _, c := range merged.Conflicts() {
+					fmt.Fprintf(&conflicts, "%+v\n", c)
+				}
+				if conflicts.Len() > 0 {
+					results = append(results, txtar.File{Name: name + " conflicts", Data: []byte(conflicts.String())})
+				}
+			}
 			if *update {
-				results := []txtar.File{{Name: "answer", Data: []byte(got[0])}, {Name: "conflicts", Data: []byte(got[1])}}
 				archive.Files = slices.Concat(targets, results)
 				if err := os.WriteFile(file, txtar.Format(archive), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				return
 			}
-			if got != want {
-				t.Errorf("got\n%s%s\nwant\n%s%s", got[0], got[1], want[0], want[1])
+			if len(results) != len(want) {
+				t.Errorf("%d results, want %d", len(results), len(want))
+			}
+			for _, r := range results {
+				if string(r.Data) != want[r.Name] {
+					t.Errorf("%s: got\n%s\nwant\n%s", r.Name, r.Data, want[r.Name])
+				}
 			}
 		})
 	}
 }
 
-func partOf(t *testing.T, f txtar.File) Part {
+func partOf(t *testing.T, f txtar.File, format Format) Part {
 	t.Helper()
-	name, isDown := strings.CutSuffix(f.Name, " (down)")
+	name, kind, _ := strings.Cut(f.Name, " ")
 	labels := labelsOf(name)
-	if isDown {
+	opts := Options{Format: format, ContentType: textType, Labels: labels}
+	switch kind {
+	case "down":
 		return Part{Labels: labels, HasUp: true}
+	case "openmetrics":
+		opts.ContentType = openMetricsType
 	}
-	return Part{Labels: labels, HasUp: true, Up: true, Body: mustRead(t, string(f.Data), labels)}
+	body, err := Read(bytes.NewReader(f.Data), opts)
+	if err != nil {
+		t.Fatalf("%s: %v", f.Name, err)
+	}
+	return Part{Labels: labels, HasUp: true, Up: true, Body: body}
 }
 
 // labelsOf reads a=x,b=y.
@@ -82,7 +110,7 @@ func labelsOf(s string) Labels {
 
 func mustRead(t testing.TB, body string, labels Labels) *Body {
 	t.Helper()
-	b, err := Read(strings.NewReader(body), Options{Labels: labels})
+	b, err := Read(strings.NewReader(body), Options{ContentType: textType, Labels: labels})
 	if err != nil {
 		t.Fatalf("cannot read %q: %v", body, err)
 	}
@@ -106,7 +134,7 @@ func TestWriteToInPieces(t *testing.T) {
 	for i := range 2000 {
 		fmt.Fprintf(&lines, "m{i=\"%d\",l=%q} 1\n", i, body)
 	}
-	m := Merge([]Part{{Labels: labels, Body: mustRead(t, lines.String(), labels)}})
+	m := Merge(Format{}, []Part{{Labels: labels, Body: mustRead(t, lines.String(), labels)}})
 	var pieces pieceWriter
 	if _, err := m.WriteTo(&pieces); err != nil {
 		t.Fatal(err)
@@ -134,10 +162,10 @@ func (failingWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
 func ExampleMerge() {
 	read := func(pod, body string) Part {
 		labels := NewLabels([]Label{{"pod", pod}})
-		b, err := Read(strings.NewReader(body), Options{Labels: labels})
+		b, err := Read(strings.NewReader(body), Options{ContentType: textType, Labels: labels})
 		return Part{Labels: labels, HasUp: true, Up: err == nil, Body: b}
 	}
-	_, _ = Merge([]Part{
+	_, _ = Merge(Format{}, []Part{
 		read("web-0", "# TYPE requests_total counter\nrequests_total{code=\"200\"} 3\n"),
 		read("web-1", "# TYPE requests_total counter\nrequests_total{code=\"200\"} 5\n"),
 		read("web-2", "<html>"),

@@ -1,40 +1,62 @@
 package exposition
 
-// metricType is a TYPE of the text format.
+// metricType is a TYPE of the text format or of OpenMetrics.
 type metricType uint8
 
 const (
-	untyped metricType = iota // also: no TYPE declared
+	untyped metricType = iota // unknown in OpenMetrics; also: no TYPE declared
 	counter
 	gauge
 	histogram
 	summary
+	gaugeHistogram
+	info
+	stateset
 )
 
-func parseMetricType(s string) (metricType, bool) {
-	for t := untyped; t <= summary; t++ {
-		if t.String() == s {
-			return t, true
+// typeNames are the names of the types as each syntax writes them, in the order of
+// the constants. Answers in text know the first five only.
+var typeNames = map[syntax][]string{
+	text:        {"untyped", "counter", "gauge", "histogram", "summary"},
+	openMetrics: {"unknown", "counter", "gauge", "histogram", "summary", "gaugehistogram", "info", "stateset"},
+}
+
+func parseMetricType(in syntax, s string) (metricType, bool) {
+	for i, name := range typeNames[in] {
+		if name == s {
+			return metricType(i), true
 		}
 	}
 	return untyped, false
 }
 
-func (t metricType) String() string {
-	return [...]string{"untyped", "counter", "gauge", "histogram", "summary"}[t]
-}
-
-// suffixes are those that the samples of a family of this type carry after the
-// family's name, besides none.
-func (t metricType) suffixes() []string {
-	switch t {
-	case histogram:
-		return []string{"_bucket", "_sum", "_count"}
-	case summary:
-		return []string{"_sum", "_count"}
-	default:
+// suffixes are those that the samples of a family of this type carry after the name
+// that its TYPE line gives, besides none.
+func (t metricType) suffixes(in syntax) []string {
+	if in == text {
+		switch t {
+		case counter:
+			return []string{"_total"} // meant so, though the text format has no such rule
+		case histogram:
+			return []string{"_bucket", "_sum", "_count"}
+		case summary:
+			return []string{"_sum", "_count"}
+		}
 		return nil
 	}
+	switch t {
+	case counter:
+		return []string{"_total", "_created"}
+	case histogram:
+		return []string{"_bucket", "_sum", "_count", "_created"}
+	case summary:
+		return []string{"_sum", "_count", "_created"}
+	case gaugeHistogram:
+		return []string{"_bucket", "_gsum", "_gcount"}
+	case info:
+		return []string{"_info"}
+	}
+	return nil
 }
 
 // floatLabel is the label whose value Prometheus rewrites into a canonical float

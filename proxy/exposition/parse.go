@@ -2,40 +2,89 @@ package exposition
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/prometheus/common/model"
 )
 
 // parser fills a Body from the text in its scanner.
 type parser struct {
 	scanner
+	in   syntax // of the body
 	body *Body
 	opts Options
 
 	line     line
 	byName   map[string]int32 // index into body.families
+	declared map[string]*declaration
+	current  *declaration // of the last TYPE line, or nil
 	series   seriesSet
-	typ      metricType // the TYPE in force: that of the last TYPE line
-	declared int32      // the family of the last TYPE line, or -1
-	exposed  int        // samples so far, duplicates too
+	exposed  int  // samples so far, duplicates too
+	ended    bool // by # EOF
+}
+
+func newParser(raw []byte, in syntax, opts Options) *parser {
+	return &parser{
+		scanner:  scanner{text: raw, valid: utf8.Valid(raw)},
+		in:       in,
+		body:     &Body{format: opts.Format, raw: raw, conflicts: map[conflict]int{}},
+		opts:     opts,
+		byName:   make(map[string]int32),
+		declared: make(map[string]*declaration),
+		series:   newSeriesSet(),
+	}
+}
+
+// typ is the TYPE in force: that of the last TYPE line.
+func (p *parser) typ() metricType {
+	if p.current == nil {
+		return untyped
+	}
+	return p.current.typ
 }
 
 func (p *parser) parse() error {
-	for p.pos < len(p.text) {
+	entry := p.textEntry
+	switch p.in {
+	case openMetrics:
+		entry = p.omEntry
+	case protobuf:
+		return p.parseProtobuf()
+	}
+	for n := 1; p.pos < len(p.text); n++ {
+		if n%1024 == 0 && isDone(p.opts.Done) {
+			return context.Canceled
+		}
 		at := p.pos
-		if err := p.entry(); err != nil {
+		if err := entry(); err != nil {
 			if errors.Is(err, ErrTooManySamples) {
 				return err
 			}
 			return &SyntaxError{Line: 1 + bytes.Count(p.text[:at], []byte("\n")), Err: err}
 		}
 	}
+	if p.in == openMetrics && !p.ended {
+		return &SyntaxError{Line: 1 + bytes.Count(p.text, []byte("\n")), Err: errors.New("the body does not end with # EOF")}
+	}
+	p.declareFamilies()
 	return nil
 }
 
-// entry takes one line: blank, a comment, HELP, TYPE or a sample.
-func (p *parser) entry() error {
+func isDone(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// textEntry takes one line of the text format: blank, a comment, HELP, TYPE or a
+// sample.
+func (p *parser) textEntry() error {
 	p.blanks()
 	switch p.peek() {
 	case '\n':
@@ -43,25 +92,50 @@ func (p *parser) entry() error {
 		return nil
 	case '#':
 		return p.comment()
-	default:
-		return p.sample()
 	}
+	if err := p.textSample(&p.line); err != nil {
+		return err
+	}
+	return p.sample()
 }
 
-// comment takes a line that begins with #. HELP and TYPE are metadata only after
-// at least one blank and before at least one.
+// comment takes a line of the text format that begins with #. HELP and TYPE are
+// metadata only after at least one blank and before at least one.
 func (p *parser) comment() error {
 	p.pos++
 	if len(p.blanks()) > 0 {
 		for _, keyword := range []string{"HELP", "TYPE"} {
 			if rest, ok := bytes.CutPrefix(p.text[p.pos:], []byte(keyword)); ok && len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
 				p.pos += len(keyword)
+				p.blanks()
 				return p.metadata(keyword)
 			}
 		}
 	}
 	p.restOfLine()
 	return nil
+}
+
+// omEntry takes one line of OpenMetrics: HELP, TYPE, UNIT, the end or a sample.
+func (p *parser) omEntry() error {
+	if p.peek() != '#' {
+		if err := p.omSample(&p.line); err != nil {
+			return err
+		}
+		return p.sample()
+	}
+	if end := p.text[p.pos:]; string(end) == "# EOF" || string(end) == "# EOF\n" {
+		p.pos, p.ended = len(p.text), true
+		return nil
+	}
+	for _, keyword := range []string{"HELP", "TYPE", "UNIT"} {
+		if bytes.HasPrefix(p.text[p.pos:], []byte("# "+keyword+" ")) {
+			p.pos += len("# HELP ")
+			return p.metadata(keyword)
+		}
+	}
+	line, _, _ := bytes.Cut(p.text[p.pos:], []byte("\n"))
+	return fmt.Errorf("want HELP, TYPE, UNIT or the end after #, found %.80q", line)
 }
 
 // restOfLine takes what is left of the line, with its line feed.
@@ -71,62 +145,33 @@ func (p *parser) restOfLine() []byte {
 	return rest
 }
 
-// metadata takes the name and text of a HELP or TYPE line. One byte separates
-// them, whatever it is.
-func (p *parser) metadata(keyword string) error {
-	p.blanks()
-	var name []byte
-	if p.peek() == '"' {
-		var err error
-		if name, err = p.quotedName(); err != nil {
-			return err
-		}
-	} else if name = p.bareName(true); len(name) == 0 {
-		return fmt.Errorf("want a metric name after %s, found %q", keyword, p.peek())
-	}
-	text := p.restOfLine()
-	if len(text) > 0 {
-		text = text[1:]
-	}
-	if keyword == "TYPE" {
-		return p.typeLine(name, text)
-	}
-	if !utf8.Valid(text) {
-		return fmt.Errorf("HELP of %s is not valid UTF-8: %q", name, text)
-	}
-	f := p.family(name)
-	p.body.families[f].help = bytes.ReplaceAll(text, []byte("\r"), nil)
-	return nil
-}
-
-func (p *parser) typeLine(name, text []byte) error {
-	typ, ok := parseMetricType(string(text))
-	if !ok {
-		return fmt.Errorf("TYPE of %s is %q, want counter, gauge, histogram, summary or untyped", name, text)
-	}
-	p.typ, p.declared = typ, p.family(name)
-	p.body.families[p.declared].typ = typ
-	return nil
-}
-
-// sample takes a sample line and adds it to the body, unless its series is there
-// already.
+// sample adds the sample line that was scanned to the body, unless its series is
+// there already.
 func (p *parser) sample() error {
-	l := &p.line
-	if err := p.scanner.sample(l); err != nil {
+	if err := p.expose(1); err != nil {
 		return err
 	}
-	if p.exposed++; p.opts.MaxSamples > 0 && p.exposed > p.opts.MaxSamples {
-		return ErrTooManySamples
+	if p.opts.Format.syntax == protobuf {
+		return p.addLineAsProtobuf()
 	}
-	if err := p.resolveLabels(); err != nil {
+	l := &p.line
+	f, err := p.familyOf(l.name)
+	if err != nil {
+		return err
+	}
+	family := p.body.families[f].name
+	if err := p.resolveLabels(family); err != nil {
 		return err
 	}
 	if isUp(l) {
-		p.body.conflicts.Up++
+		p.body.conflicts[conflict{UpConflict, upName}]++
 		return nil
 	}
-	s := sample{start: uint32(l.start), insert: uint32(l.insert), end: uint32(l.end), next: -1, under: p.typ}
+	if !l.fit(p.in, p.opts.Format.syntax) {
+		p.body.conflicts[conflict{TimestampConflict, family}]++
+		return nil
+	}
+	s := sample{start: uint32(l.start), insert: uint32(l.insert), end: uint32(l.end), next: -1, under: p.typ()}
 	if !l.canonical {
 		start := len(p.body.rewritten)
 		text, insert := l.appendTo(p.body.rewritten)
@@ -134,18 +179,27 @@ func (p *parser) sample() error {
 		s.start, s.insert, s.end = uint32(start), uint32(insert), uint32(len(text))
 		s.isRewritten = true
 	}
-	if !p.series.add(p.body, &s, l) {
-		p.body.conflicts.Duplicates++
+	if !p.series.add(p.body, f, &s, l) {
+		p.body.conflicts[conflict{DuplicateConflict, family}]++
 		return nil
 	}
-	p.add(s, p.familyOf(l.name))
+	p.body.add(f, s, len(l.name) != len(family))
+	p.body.series++
+	return nil
+}
+
+// expose counts series that the body exposes, duplicates too.
+func (p *parser) expose(series int) error {
+	if p.exposed += series; p.opts.MaxSamples > 0 && p.exposed > p.opts.MaxSamples {
+		return fmt.Errorf("%w: over SAMPLE_LIMIT, which is %d", ErrTooManySamples, p.opts.MaxSamples)
+	}
 	return nil
 }
 
 // isUp says whether the line is the series up{} of its target, which is the
 // proxy's to tell.
 func isUp(l *line) bool {
-	if string(l.name) != "up" {
+	if string(l.name) != upName {
 		return false
 	}
 	for _, p := range l.labels {
@@ -157,8 +211,7 @@ func isUp(l *line) bool {
 }
 
 // add adds a sample to a family, as the next one of the body.
-func (p *parser) add(s sample, f int32) {
-	b := p.body
+func (b *Body) add(f int32, s sample, isSuffixed bool) {
 	fam := &b.families[f]
 	i := int32(len(b.samples))
 	b.samples = append(b.samples, s)
@@ -169,45 +222,29 @@ func (p *parser) add(s sample, f int32) {
 	}
 	fam.last = i
 	fam.under = fam.under.with(s.under)
-	fam.hasSuffixed = fam.hasSuffixed || len(p.line.name) != len(fam.name)
+	fam.hasSuffixed = fam.hasSuffixed || isSuffixed
 }
 
-// family returns the index of the family of that name, a new one if need be.
-func (p *parser) family(name []byte) int32 {
-	if f, ok := p.byName[string(name)]; ok {
-		return f
+// family returns the index of the family of that key, its name in text and
+// OpenMetrics, a new one if need be.
+func (p *parser) family(key string) (int32, error) {
+	if f, ok := p.byName[key]; ok {
+		return f, nil
 	}
 	f := int32(len(p.body.families))
-	p.body.families = append(p.body.families, family{name: string(name), first: -1, last: -1})
-	p.byName[string(name)] = f
-	return f
+	if f == maxFamilies {
+		return 0, fmt.Errorf("%w: over %d families", ErrTooManySamples, maxFamilies)
+	}
+	p.body.families = append(p.body.families, family{name: key, first: -1, last: -1})
+	p.byName[key] = f
+	return f, nil
 }
 
-// familyOf returns the family of a sample: that of the TYPE in force if its name
-// fits, else the one of its own name. Prometheus sees it in the same way: the
-// type that it stores, and the buckets that it converts, follow the last TYPE.
-func (p *parser) familyOf(name []byte) int32 {
-	if p.declared < 0 {
-		return p.family(name)
+// escapeName gives the name the form that the answer can carry. A name that can
+// stand without quotes stays as it is.
+func (p *parser) escapeName(name []byte) []byte {
+	if p.opts.Format.escaping == model.NoEscaping || isBareMetric(name) {
+		return name
 	}
-	declared := &p.body.families[p.declared]
-	suffix, ok := bytes.CutPrefix(name, []byte(declared.name))
-	if !ok {
-		return p.family(name)
-	}
-	for _, s := range p.typ.suffixes() {
-		if string(suffix) == s {
-			return p.declared
-		}
-	}
-	f := p.family(name)
-	if p.typ == counter && string(suffix) == "_total" && p.body.families[f].typ == untyped {
-		// `# TYPE foo counter` over foo_total: the text format has no suffix
-		// rule, so the family is foo_total, of the type that was meant for it.
-		p.body.families[f].typ = counter
-		if len(p.body.families[f].help) == 0 {
-			p.body.families[f].help = p.body.families[p.declared].help
-		}
-	}
-	return f
+	return []byte(model.EscapeName(string(name), p.opts.Format.escaping))
 }

@@ -1,8 +1,11 @@
 package exposition
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,32 +13,105 @@ import (
 	"testing/iotest"
 )
 
-// bodies are those of testdata/bodies. Each name that begins with bad breaks a
-// rule of the format.
-func bodies(tb testing.TB) map[string]string {
+// testBody is a body of testdata/bodies: NAME.txt in text, NAME.om in OpenMetrics.
+// Each name that begins with bad breaks a rule of its format.
+type testBody struct{ name, contentType, text string }
+
+func bodies(tb testing.TB) []testBody {
 	tb.Helper()
-	files, err := filepath.Glob("testdata/bodies/*.txt")
+	files, err := filepath.Glob("testdata/bodies/*")
 	if err != nil || len(files) == 0 {
 		tb.Fatalf("no bodies: %v", err)
 	}
-	all := map[string]string{}
+	var all []testBody
 	for _, file := range files {
-		body, err := os.ReadFile(file)
+		content, err := os.ReadFile(file)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		all[filepath.Base(file)] = string(body)
+		b := testBody{filepath.Base(file), textType, string(content)}
+		if filepath.Ext(file) == ".om" {
+			b.contentType = openMetricsType
+		}
+		all = append(all, b)
 	}
 	return all
 }
 
 func TestReadAcceptsAndRefuses(t *testing.T) {
-	for name, body := range bodies(t) {
-		_, err := Read(strings.NewReader(body), Options{Labels: labelsOf("pod=a")})
-		var syntax *SyntaxError
-		if isBad := strings.HasPrefix(name, "bad"); isBad != errors.As(err, &syntax) {
-			t.Errorf("%s: %v\n%s", name, err, body)
+	for _, b := range bodies(t) {
+		for name, format := range answers {
+			_, err := Read(strings.NewReader(b.text), Options{Format: format, ContentType: b.contentType, Labels: labelsOf("pod=a")})
+			var syntax *SyntaxError
+			if isBad := strings.HasPrefix(b.name, "bad"); isBad != errors.As(err, &syntax) {
+				t.Errorf("%s for %s: %v\n%s", b.name, name, err, b.text)
+			}
+			if err != nil && len(err.Error()) > 500 {
+				t.Errorf("%s: an error of %d bytes", b.name, len(err.Error()))
+			}
 		}
+	}
+}
+
+// What a target sends must not fill the log.
+func TestErrorsAreShort(t *testing.T) {
+	long := strings.Repeat("\x01", 1<<20)
+	name := strings.Repeat("n", 1<<20)
+	for _, body := range []string{
+		"a " + long, "# TYPE a " + long, "# HELP a \xff" + long, "a{" + name + "}", "a{" + name + "=\"1\"," + name + "=\"1\"} 1",
+		"a{x=\"\xff" + long + "\"} 1", "{\"\xff" + name + "\"} 1", "a 1 " + strings.Repeat("9", 1<<20), "# TYPE " + name + " x",
+	} {
+		for _, contentType := range []string{textType, openMetricsType} {
+			_, err := Read(strings.NewReader(body), Options{ContentType: contentType})
+			if err == nil || len(err.Error()) > 1000 {
+				t.Errorf("%.20q: error of %d bytes", body, len(fmt.Sprint(err)))
+			}
+		}
+	}
+}
+
+func TestReadContentType(t *testing.T) {
+	for _, test := range []struct {
+		contentType, fallback, body string
+		ok                          bool
+	}{
+		{"text/plain", "", "a 1\n", true},
+		{"TEXT/PLAIN; version=0.0.4", "", "a 1\n", true},
+		{"text/plain; version=9", "", "a 1\n", true},
+		{"application/openmetrics-text", "", "a 1\n# EOF\n", true},
+		{"application/openmetrics-text; version=2.0.0", "", "a 1\n# EOF\n", false},
+		{"application/openmetrics-text; version=2.0.0", textType, "a 1\n", true},
+		{"", "", "a 1\n", false},
+		{"", "", "", true}, // an empty body is an empty scrape
+		{"", textType, "a 1\n", true},
+		{"text/html", "", "a 1\n", false},
+		{"text/html", openMetricsType, "a 1\n# EOF\n", true},
+		{"text/plain; ;", "", "a 1\n", false},
+		{"text/plain", openMetricsType, "a 1\n", true},
+	} {
+		_, err := Read(strings.NewReader(test.body), Options{ContentType: test.contentType, Fallback: test.fallback})
+		var typeErr ContentTypeError
+		if test.ok != (err == nil) || !test.ok && !errors.As(err, &typeErr) {
+			t.Errorf("%q with fallback %q: %v", test.contentType, test.fallback, err)
+		}
+	}
+}
+
+func TestReadStops(t *testing.T) {
+	done := make(chan struct{})
+	close(done)
+	if _, err := Read(strings.NewReader(strings.Repeat("a 1\n", 5000)), Options{ContentType: textType, Done: done}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTooManyFamilies(t *testing.T) {
+	var body strings.Builder
+	for i := range maxFamilies + 1 {
+		fmt.Fprintf(&body, "a%d 1\n", i)
+	}
+	if _, err := Read(strings.NewReader(body.String()), Options{ContentType: textType}); !errors.Is(err, ErrTooManySamples) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -45,7 +121,7 @@ func TestReadSaysWhere(t *testing.T) {
 		"<html>":                           `line 1: want a metric name, found '<'`,
 		"a{x=\"1\",x=\"2\"} 1":             `line 1: label x stands twice`,
 		"a{__name__=\"b\"} 1":              `line 1: label __name__ is not allowed`,
-		"\n\n# TYPE a thing\n":             `line 3: TYPE of a is "thing", want counter, gauge, histogram, summary or untyped`,
+		"\n\n# TYPE a thing\n":             `line 3: TYPE of a is "thing", want one of ["untyped" "counter" "gauge" "histogram" "summary"]`,
 		"a 1 1.5\n":                        `line 1: want a timestamp in milliseconds or the end of the line, found '.'`,
 		"a{x=\"1\n":                        `line 1: value of label x: quoted string does not end`,
 		"# HELP 1 x\n":                     `line 1: want a metric name after HELP, found '1'`,
@@ -63,24 +139,24 @@ func TestReadSaysWhere(t *testing.T) {
 		"a{=\"1\"} 1\n":                    `line 1: want a label name, found '='`,
 		strings.Repeat("a 1\n", 9) + "1\n": `line 10: want a metric name, found '1'`,
 	} {
-		if _, err := Read(strings.NewReader(body), Options{}); err == nil || err.Error() != want {
+		if _, err := Read(strings.NewReader(body), Options{ContentType: textType}); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", body, err, want)
 		}
 	}
 }
 
 func TestReadLimits(t *testing.T) {
-	if _, err := Read(strings.NewReader("a 1\nb 1\n"), Options{MaxSamples: 2}); err != nil {
+	if _, err := Read(strings.NewReader("a 1\nb 1\n"), Options{ContentType: textType, MaxSamples: 2}); err != nil {
 		t.Errorf("two samples of two: %v", err)
 	}
 	// Duplicates count: they are exposed.
-	if _, err := Read(strings.NewReader("a 1\na 1\na 1\n"), Options{MaxSamples: 2}); !errors.Is(err, ErrTooManySamples) {
+	if _, err := Read(strings.NewReader("a 1\na 1\na 1\n"), Options{ContentType: textType, MaxSamples: 2}); !errors.Is(err, ErrTooManySamples) || !strings.Contains(err.Error(), "SAMPLE_LIMIT, which is 2") {
 		t.Errorf("three samples of two: %v", err)
 	}
-	if _, err := Read(iotest.ErrReader(io.ErrUnexpectedEOF), Options{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := Read(iotest.ErrReader(io.ErrUnexpectedEOF), Options{ContentType: textType}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("error of the reader: %v", err)
 	}
-	b, err := Read(strings.NewReader(""), Options{})
+	b, err := Read(strings.NewReader(""), Options{ContentType: textType})
 	if err != nil || b.Samples() != 0 {
 		t.Errorf("empty body: %v, %v", b, err)
 	}
@@ -88,8 +164,9 @@ func TestReadLimits(t *testing.T) {
 
 func TestBodyCounts(t *testing.T) {
 	b := mustRead(t, "a 1\na 2\nup 1\nb{pod=\"x\"} 1\n", labelsOf("pod=a"))
-	if got, want := b.Conflicts(), (Conflicts{Duplicates: 1, Up: 1, Labels: 1}); got != want || b.Samples() != 2 {
-		t.Errorf("%+v and %d samples, want %+v and 2", got, b.Samples(), want)
+	want := map[conflict]int{{DuplicateConflict, "a"}: 1, {UpConflict, "up"}: 1, {LabelConflict, "b"}: 1}
+	if !maps.Equal(b.conflicts, want) || b.Samples() != 2 {
+		t.Errorf("%+v and %d samples, want %+v and 2", b.conflicts, b.Samples(), want)
 	}
 }
 
@@ -101,7 +178,7 @@ func TestManyLabels(t *testing.T) {
 		line.WriteString(`x="",`)
 	}
 	line.WriteString(`y="1",y="2"} 1`)
-	if _, err := Read(strings.NewReader(line.String()), Options{}); err == nil {
+	if _, err := Read(strings.NewReader(line.String()), Options{ContentType: textType}); err == nil {
 		t.Error("a repeated label was accepted")
 	}
 }

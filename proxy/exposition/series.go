@@ -2,46 +2,68 @@ package exposition
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"google.golang.org/protobuf/proto"
 )
 
-// resolveLabels checks that the line's label names are distinct, and gives way to
-// the target's labels by Prometheus's own rule (scrape.go
-// resolveConflictingExposedLabels): an exposed label of an injected name becomes
-// exported_<name>, the prefix repeated until the name is free, shorter names
-// first. A label with an empty value counts as absent. A line that it changes is
-// no longer canonical.
-func (p *parser) resolveLabels() error {
+// resolveLabels checks that the line's label names are distinct, gives them the form
+// that the answer can carry, and gives way to the target's labels by Prometheus's own
+// rule (scrape.go resolveConflictingExposedLabels): an exposed label of an injected
+// name becomes exported_<name>, the prefix repeated until the name is free, shorter
+// names first. So does the second of two names that escaping made equal. A label with
+// an empty value counts as absent. A line that it changes is no longer canonical.
+func (p *parser) resolveLabels(family string) error {
 	l := &p.line
 	if name := repeatedName(l.labels); name != nil {
-		return fmt.Errorf("label %s stands twice", name)
+		return fmt.Errorf("label %.80s stands twice", name)
 	}
-	isInjected := func(a pair) bool { return p.opts.Labels.has(a.name) }
-	if !slices.ContainsFunc(l.labels, isInjected) {
+	isEscaped := p.opts.Format.escaping != model.NoEscaping
+	needsWork := func(a pair) bool { return p.opts.Labels.has(a.name) || isEscaped && !isBareLabel(a.name) }
+	if slices.ContainsFunc(l.labels, func(a pair) bool { return string(a.name) == "__name__" }) {
+		return errors.New("label __name__ is not allowed")
+	}
+	if !slices.ContainsFunc(l.labels, needsWork) {
 		return nil
 	}
 	l.canonical = false
 	l.labels = slices.DeleteFunc(l.labels, func(a pair) bool { return len(a.value) == 0 })
+	taken := make(map[string]bool, len(l.labels))
 	var renamed []*pair
 	for i := range l.labels {
-		if isInjected(l.labels[i]) {
-			renamed = append(renamed, &l.labels[i])
+		a := &l.labels[i]
+		if isEscaped && !isBareLabel(a.name) {
+			a.name = p.escapeLabel(a.name)
+		}
+		if p.opts.Labels.has(a.name) || taken[string(a.name)] {
+			renamed = append(renamed, a)
+		} else {
+			taken[string(a.name)] = true
 		}
 	}
 	slices.SortStableFunc(renamed, func(a, b *pair) int { return len(a.name) - len(b.name) })
 	for _, r := range renamed {
-		name := append([]byte("exported_"), r.name...)
-		for p.isTaken(name) {
-			name = append([]byte("exported_"), name...)
+		name := "exported_" + string(r.name)
+		for taken[name] || p.opts.Labels.has([]byte(name)) {
+			name = "exported_" + name
 		}
-		r.name = name
+		taken[name] = true
+		r.name = []byte(name)
+		p.body.conflicts[conflict{LabelConflict, family}]++
 	}
-	p.body.conflicts.Labels += len(renamed)
 	return nil
+}
+
+// escapeLabel is escapeName for a label name, which may hold no colon either.
+func (p *parser) escapeLabel(name []byte) []byte {
+	return bytes.ReplaceAll(p.escapeName(name), []byte(":"), []byte("_"))
 }
 
 // repeatedName returns a name that two labels with a value share, or nil.
@@ -66,34 +88,35 @@ func repeatedName(labels []pair) []byte {
 	return nil
 }
 
-func (p *parser) isTaken(name []byte) bool {
-	return p.opts.Labels.has(name) || slices.ContainsFunc(p.line.labels, func(a pair) bool { return bytes.Equal(a.name, name) })
-}
-
 // seriesSet holds the series of one body, each with its timestamp: two equal ones
 // are a duplicate, of which Prometheus keeps the first. Equal means the same name
 // and the same labels in any order.
 type seriesSet struct {
 	seed   maphash.Seed
-	byHash map[uint64]int32 // index into Body.samples
+	byHash map[uint64]place
 }
+
+// place is where a sample stands: indexes into Body.samples and Body.families.
+type place struct{ sample, family int32 }
 
 func newSeriesSet() seriesSet {
-	return seriesSet{seed: maphash.MakeSeed(), byHash: make(map[uint64]int32)}
+	return seriesSet{seed: maphash.MakeSeed(), byHash: make(map[uint64]place)}
 }
 
-// add adds s, whose line is l, as the next sample of b. It returns false if the
+// add adds s of family f, whose line is l, as the next sample of b. It returns false if the
 // series is there already. Of two series whose 64-bit hashes collide the second
 // is not looked for again: at worst Prometheus drops a duplicate itself.
-func (set *seriesSet) add(b *Body, s *sample, l *line) bool {
+func (set *seriesSet) add(b *Body, f int32, s *sample, l *line) bool {
 	h := set.hash(l, s.under)
-	i, ok := set.byHash[h]
+	first, ok := set.byHash[h]
 	if !ok {
-		set.byHash[h] = int32(len(b.samples))
+		set.byHash[h] = place{sample: int32(len(b.samples)), family: f}
 		return true
 	}
-	first := &b.samples[i]
-	return seriesKey(b.text(first), first.under) != seriesKey(b.text(s), s.under)
+	if f == first.family && bytes.Equal(b.text(&b.samples[first.sample]), b.text(s)) {
+		return false
+	}
+	return b.seriesKey(first.family, &b.samples[first.sample]) != b.seriesKey(f, s)
 }
 
 // hash does not depend on the order of the labels.
@@ -116,22 +139,21 @@ func (set *seriesSet) hash(l *line, under metricType) uint64 {
 		h += 31*maphash.Bytes(set.seed, p.name) ^ value
 	}
 	if len(l.timestamp) > 0 {
-		h += 37 * maphash.Bytes(set.seed, bytes.TrimLeft(l.timestamp, "0"))
+		h += 37 * maphash.Comparable(set.seed, l.millis)
 	}
 	return h
 }
 
-// seriesKey is equal for lines of the same series and timestamp. text must be a
-// canonical line.
-func seriesKey(text []byte, under metricType) string {
-	l := mustScan(text)
+// seriesKey is equal for samples of the same series and timestamp. f is the family.
+func (b *Body) seriesKey(f int32, s *sample) string {
+	l := b.lineOf(f, s)
 	var labels []string
 	for _, p := range l.labels {
 		if len(p.value) == 0 {
 			continue
 		}
 		name, value := string(p.name), unescape(p.value)
-		if name == under.floatLabel() {
+		if name == s.under.floatLabel() {
 			value = canonicalFloat(value)
 		}
 		labels = append(labels, strconv.Quote(name)+"="+strconv.Quote(value))
@@ -139,16 +161,39 @@ func seriesKey(text []byte, under metricType) string {
 	slices.Sort(labels)
 	timestamp := ""
 	if len(l.timestamp) > 0 {
-		timestamp = "@" + string(bytes.TrimLeft(l.timestamp, "0"))
+		timestamp = fmt.Sprintf("@%d", l.millis)
 	}
 	return strconv.Quote(string(l.name)) + "{" + strings.Join(labels, ",") + "}" + timestamp
 }
 
+// lineOf takes a sample apart again.
+func (b *Body) lineOf(f int32, s *sample) *line {
+	if b.format.syntax != protobuf {
+		return mustScan(b.format.syntax, b.text(s))
+	}
+	var m dto.Metric
+	if err := proto.Unmarshal(b.text(s), &m); err != nil {
+		panic(fmt.Sprintf("exposition: a Metric was accepted and is refused now: %v", err))
+	}
+	l := &line{name: seriesName(b.families[f].name, b.families[f].typ), millis: m.GetTimestampMs()}
+	for _, pair := range m.GetLabel() {
+		l.labels = append(l.labels, pairOf(pair))
+	}
+	if l.millis != 0 {
+		l.timestamp = []byte("0")
+	}
+	return l
+}
+
 // mustScan takes a canonical line apart. Read has checked it.
-func mustScan(text []byte) *line {
-	s := scanner{text: text, valid: true}
+func mustScan(in syntax, text []byte) *line {
+	s := scanner{text: append(slices.Clip(text), '\n'), valid: true}
 	var l line
-	if err := s.sample(&l); err != nil {
+	scan := s.textSample
+	if in == openMetrics {
+		scan = s.omSample
+	}
+	if err := scan(&l); err != nil {
 		panic(fmt.Sprintf("exposition: line %q was accepted and is refused now: %v", text, err))
 	}
 	return &l

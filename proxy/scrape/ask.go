@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,16 +17,13 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// accept is what targets are asked for: what the answer is written in.
-const accept = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
-
 // patience is how long a body may take to be read before it gives its place among
 // those being read to another: a dripping target must not delay the others.
 const patience = 20 * time.Millisecond
 
 // ask makes one request and reads the answer. The number of bytes is that of the
 // decoded body, as far as it was read, also if there is an error.
-func (c *Client) ask(ctx context.Context, t *target.Target, labels exposition.Labels) (*exposition.Body, int64, error) {
+func (c *Client) ask(ctx context.Context, t *target.Target, opts exposition.Options) (*exposition.Body, int64, error) {
 	if err := take(ctx, c.inFlight); err != nil {
 		return nil, 0, err
 	}
@@ -36,7 +32,7 @@ func (c *Client) ask(ctx context.Context, t *target.Target, labels exposition.La
 	if err != nil {
 		return nil, 0, err
 	}
-	req.Header.Set("Accept", accept)
+	req.Header.Set("Accept", opts.Format.Accept())
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("User-Agent", c.opts.UserAgent)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -51,13 +47,14 @@ func (c *Client) ask(ctx context.Context, t *target.Target, labels exposition.La
 	if resp.StatusCode != http.StatusOK {
 		return nil, 0, statusError(resp.Status)
 	}
-	return c.read(ctx, resp, exposition.Options{Labels: labels, MaxSamples: c.opts.SampleLimit})
+	opts.ContentType = resp.Header.Get("Content-Type")
+	return c.read(ctx, resp, opts)
 }
 
 // read reads, decodes, checks and indexes the body of an answer.
 func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.Options) (*exposition.Body, int64, error) {
 	if resp.ContentLength > c.opts.BodySizeLimit {
-		return nil, 0, errTooLarge
+		return nil, 0, tooLargeError(c.opts.BodySizeLimit)
 	}
 	if err := take(ctx, c.reading); err != nil {
 		return nil, 0, err
@@ -70,15 +67,14 @@ func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.
 	if err != nil {
 		return nil, 0, err
 	}
-	limited := &limitedReader{r: decoded, left: c.opts.BodySizeLimit}
-	typed := &typedReader{r: limited, contentType: resp.Header.Get("Content-Type")}
-	body, err := exposition.Read(typed, opts)
-	return body, c.opts.BodySizeLimit - limited.left, err
+	limited := newLimitedReader(decoded, c.opts.BodySizeLimit)
+	body, err := exposition.Read(limited, opts)
+	return body, limited.limit - limited.left, err
 }
 
 // decode undoes the Content-Encoding, which nobody asked for.
 func (c *Client) decode(resp *http.Response) (io.Reader, error) {
-	limited := &limitedReader{r: resp.Body, left: c.opts.BodySizeLimit}
+	limited := newLimitedReader(resp.Body, c.opts.BodySizeLimit)
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
 		return limited, nil
@@ -90,7 +86,7 @@ func (c *Client) decode(resp *http.Response) (io.Reader, error) {
 		}
 		return encodedReader{decoded, wire}, nil
 	default:
-		return nil, encodingError{fmt.Errorf("cannot decode Content-Encoding %q", encoding)}
+		return nil, encodingError{fmt.Errorf("cannot decode Content-Encoding %.80q", encoding)}
 	}
 }
 
@@ -113,10 +109,14 @@ func give(places chan struct{}) {
 	}
 }
 
-// limitedReader fails with errTooLarge past a number of bytes.
+// limitedReader fails with a tooLargeError past a number of bytes.
 type limitedReader struct {
-	r    io.Reader
-	left int64
+	r           io.Reader
+	limit, left int64
+}
+
+func newLimitedReader(r io.Reader, limit int64) *limitedReader {
+	return &limitedReader{r: r, limit: limit, left: limit}
 }
 
 func (l *limitedReader) Read(p []byte) (int, error) {
@@ -126,28 +126,9 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if int64(n) > l.left {
 		l.left = 0
-		return 0, errTooLarge
+		return 0, tooLargeError(l.limit)
 	}
 	l.left -= int64(n)
-	return n, err
-}
-
-// typedReader refuses a body of another media type when its first byte comes: an
-// empty body is an empty scrape, whatever its type, as it is for Prometheus.
-type typedReader struct {
-	r           io.Reader
-	contentType string
-	isChecked   bool
-}
-
-func (t *typedReader) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
-	if n > 0 && !t.isChecked {
-		t.isChecked = true
-		if mediaType, _, parseErr := mime.ParseMediaType(t.contentType); parseErr != nil || mediaType != "text/plain" {
-			return 0, contentTypeError(t.contentType)
-		}
-	}
 	return n, err
 }
 
@@ -171,7 +152,7 @@ func (w *wireReader) cause(err error) error {
 	if w.err != nil {
 		return w.err
 	}
-	return encodingError{err}
+	return encodingError{fmt.Errorf("cannot decode gzip: %w", err)}
 }
 
 // encodedReader reads what a decoder gives, with the causes of its errors.

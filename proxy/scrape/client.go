@@ -20,10 +20,11 @@ import (
 // Options bound what asking may cost.
 type Options struct {
 	ConnectTimeout time.Duration
-	MaxInFlight    int   // targets asked at a time; 0 = all
-	Workers        int   // bodies read at a time; 0 = 8 per core, less than 8 counts as 8
-	BodySizeLimit  int64 // bytes, on the wire and decoded
-	SampleLimit    int   // of one target; 0 = none
+	MaxInFlight    int    // targets asked at a time; 0 = all
+	Workers        int    // bodies read at a time; 0 = 8 per core, less than 8 counts as 8
+	BodySizeLimit  int64  // bytes, on the wire and decoded
+	SampleLimit    int    // of one target; 0 = none
+	Fallback       string // Content-Type to assume where a target's is missing or unknown; empty = none
 	UserAgent      string
 }
 
@@ -109,9 +110,9 @@ type Answer struct {
 type Deadline func(bytes int64) time.Time
 
 // Gather asks all targets at once, waits until each has answered or the deadline has
-// come or ctx has ended, and merges the answers. A target that fails costs no other
-// target a sample.
-func (c *Client) Gather(ctx context.Context, targets []*target.Target, deadline Deadline) Answer {
+// come or ctx has ended, and merges the answers in the format. A target that fails
+// costs no other target a sample.
+func (c *Client) Gather(ctx context.Context, targets []*target.Target, format exposition.Format, deadline Deadline) Answer {
 	ctx, cancel := context.WithDeadline(ctx, deadline(0))
 	defer cancel()
 	var bytes atomic.Int64
@@ -124,7 +125,7 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, deadline 
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
-			results[i] = c.scrape(ctx, t)
+			results[i] = c.scrape(ctx, t, format)
 			bytes.Add(results[i].Outcome.Bytes)
 		})
 	}
@@ -134,7 +135,7 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, deadline 
 		parts[i] = results[i].part
 	}
 	start := time.Now()
-	merged := exposition.Merge(parts)
+	merged := exposition.Merge(format, parts)
 	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start)}
 }
 
@@ -154,17 +155,25 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // scrape asks one target. It has an up unless its labels are another target's, or
 // it is going away and that is why it did not answer.
-func (c *Client) scrape(ctx context.Context, t *target.Target) Result {
+func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format) Result {
 	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
 	start := time.Now()
 	var err error
 	if t.Problem != nil {
 		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
 	} else {
-		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, r.part.Labels)
+		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, exposition.Options{
+			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, MaxSamples: c.opts.SampleLimit, Done: ctx.Done(),
+		})
 		r.Outcome.Reason = reasonOf(ctx, err)
-		if r.Outcome.Reason == target.Timeout {
+		switch r.Outcome.Reason {
+		case target.Timeout:
 			err = fmt.Errorf("no whole answer by the deadline: %w", err)
+		case target.Incomplete:
+			err = fmt.Errorf("no whole HTTP answer: %w", err)
+		}
+		if err != nil {
+			err = shortError{err}
 		}
 	}
 	r.Outcome.Err = err

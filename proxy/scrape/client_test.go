@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -185,7 +186,7 @@ func TestDeadline(t *testing.T) {
 		wantHealthy(t, a, "a")
 
 		start = time.Now()
-		a = c.Gather(t.Context(), []*target.Target{at("a"), at("hangs")}, func(bytes int64) time.Time {
+		a = c.Gather(t.Context(), []*target.Target{at("a"), at("hangs")}, exposition.Format{}, func(bytes int64) time.Time {
 			if bytes >= int64(len("healthy 1\n")) {
 				return start.Add(3 * time.Second)
 			}
@@ -206,6 +207,58 @@ func TestDeadline(t *testing.T) {
 	})
 }
 
+// TestDeadlineWhileParsing has the deadline come when a body has been read and is
+// being checked, which must not make the answer late. Up to then the body is good.
+func TestDeadlineWhileParsing(t *testing.T) {
+	body := strings.Repeat("m 1\n", 100_000) + "not a line\n"
+	for _, tt := range []struct {
+		name string
+		end  bool // of the time, with the body's end
+		want target.Reason
+	}{
+		{"in time", false, target.Parse}, {"too late", true, target.Timeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			c := New(Options{BodySizeLimit: 1 << 30})
+			c.http.Transport = roundTrip(func(*http.Request) *http.Response {
+				atEnd := func() {
+					if tt.end {
+						cancel()
+					}
+				}
+				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/plain"}}, ContentLength: -1, Body: &endingBody{strings.NewReader(body), atEnd}}
+			})
+			got := c.scrape(ctx, at("a"), exposition.Format{}).Outcome
+			if got.Reason != tt.want || got.Bytes != int64(len(body)) {
+				t.Errorf("the outcome is %s (%v) after %d bytes, want %s after %d", got.Reason, got.Err, got.Bytes, tt.want, len(body))
+			}
+		})
+	}
+}
+
+// roundTrip answers without a network.
+type roundTrip func(*http.Request) *http.Response
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// endingBody calls atEnd when it has been read.
+type endingBody struct {
+	*strings.Reader
+	atEnd func()
+}
+
+func (b *endingBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil {
+		b.atEnd()
+	}
+	return n, err
+}
+
+func (b *endingBody) Close() error { return nil }
+
 // TestClientGone wants the targets not to be waited for when nobody wants the answer.
 func TestClientGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -213,7 +266,7 @@ func TestClientGone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		n.newClient(t, Options{}).Gather(ctx, []*target.Target{at("hangs"), at("drips")}, func(int64) time.Time { return start.Add(time.Hour) })
+		n.newClient(t, Options{}).Gather(ctx, []*target.Target{at("hangs"), at("drips")}, exposition.Format{}, func(int64) time.Time { return start.Add(time.Hour) })
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("it took %s, want 1s", took)
 		}
@@ -246,9 +299,10 @@ func TestRequest(t *testing.T) {
 		one.URL = "http://a:8080/m?x=1"
 		end := time.Now().Add(7500 * time.Millisecond)
 		deadline := func(int64) time.Time { return end }
-		c.Gather(t.Context(), []*target.Target{one}, deadline)
+		openMetrics := exposition.Negotiate("application/openmetrics-text;version=1.0.0;escaping=values")
+		c.Gather(t.Context(), []*target.Target{one}, openMetrics, deadline)
 		want := http.Header{
-			"Accept":                              {"text/plain;version=0.0.4;q=1,*/*;q=0.1"},
+			"Accept":                              {openMetrics.Accept()},
 			"Accept-Encoding":                     {"identity"},
 			"User-Agent":                          {"metrics-proxy/test"},
 			"X-Prometheus-Scrape-Timeout-Seconds": {"7.500"},
@@ -259,7 +313,10 @@ func TestRequest(t *testing.T) {
 		if fmt.Sprint(got.Header) != fmt.Sprint(want) {
 			t.Errorf("the header is\n%v, want\n%v", got.Header, want)
 		}
-		c.Gather(WithVia(t.Context(), []string{"x", "y"}), []*target.Target{one}, deadline)
+		c.Gather(WithVia(t.Context(), []string{"x", "y"}), []*target.Target{one}, exposition.Format{}, deadline)
+		if accept, other := got.Header.Get("Accept"), (exposition.Format{}).Accept(); accept != other || other == openMetrics.Accept() {
+			t.Errorf("for an answer in text it asks for %q, want %q", accept, other)
+		}
 		if via := got.Header.Values(ViaHeader); !slices.Equal(via, []string{"x", "y"}) {
 			t.Errorf("%s is %q, want x and y", ViaHeader, via)
 		}
@@ -310,4 +367,41 @@ func TestRealNetwork(t *testing.T) {
 			t.Errorf("%s: the outcome is %s (%v), want %s", tests[i].name, r.Outcome.Reason, r.Outcome.Err, tests[i].want)
 		}
 	}
+}
+
+// TestFormats has targets that answer in several formats, and wants the samples of all
+// in an answer of each format.
+func TestFormats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := network{hosts: map[string]behaviour{
+			"a":    healthy,
+			"text": says(answer("# TYPE m_total counter\nm_total 1\n", text)),
+			"om":   says(answer("# TYPE m counter\nm_total 2 # {id=\"x\"} 1\n# EOF\n", openMetricsText)),
+			"none": says(answer("", openMetricsText)),
+			"cut":  says(answer("# TYPE m counter\nm_total 3\n", openMetricsText)),
+		}}
+		c := n.newClient(t, Options{})
+		for accept, want := range map[string][]string{
+			"": {"# TYPE m_total counter\n", "m_total{pod=\"text\"} 1\n", "m_total{pod=\"om\"} 2\n"},
+			"application/openmetrics-text;version=1.0.0": {"# TYPE m counter\n", "m_total{pod=\"text\"} 1\n", "m_total{pod=\"om\"} 2 # {id=\"x\"} 1\n", "\n# EOF\n"},
+		} {
+			end := time.Now().Add(time.Minute)
+			targets := []*target.Target{at("a"), at("text"), at("om"), at("none"), at("cut")}
+			a := c.Gather(t.Context(), targets, exposition.Negotiate(accept), func(int64) time.Time { return end })
+			for i, want := range []target.Reason{target.OK, target.OK, target.OK, target.OK, target.Parse} {
+				if got := a.Results[i].Outcome; got.Reason != want {
+					t.Errorf("accept %q: the outcome of %s is %s (%v), want %s", accept, targets[i].Pod, got.Reason, got.Err, want)
+				}
+			}
+			out := written(t, a)
+			for _, line := range append(want, "healthy{pod=\"a\"} 1\n") {
+				if !strings.Contains(out, line) {
+					t.Errorf("accept %q: %q is missing in\n%s", accept, line, out)
+				}
+			}
+			if strings.HasSuffix(out, "# EOF\n") != (accept != "") {
+				t.Errorf("accept %q: the end is wrong in\n%s", accept, out)
+			}
+		}
+	})
 }

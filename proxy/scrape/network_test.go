@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -72,7 +73,7 @@ func at(host string) *target.Target {
 // gather asks targets for so long at most.
 func gather(c *Client, timeout time.Duration, targets ...*target.Target) Answer {
 	end := time.Now().Add(timeout)
-	return c.Gather(context.Background(), targets, func(int64) time.Time { return end })
+	return c.Gather(context.Background(), targets, exposition.Format{}, func(int64) time.Time { return end })
 }
 
 func written(t *testing.T, a Answer) string {

@@ -13,7 +13,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-const text = "Content-Type: text/plain; version=0.0.4; charset=utf-8"
+const (
+	text            = "Content-Type: text/plain; version=0.0.4; charset=utf-8"
+	openMetricsText = "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8"
+)
 
 // TestOutcomes asks one target that is special in some way, between two that are
 // healthy, of which it may cost neither a sample.
@@ -34,6 +37,12 @@ func TestOutcomes(t *testing.T) {
 		{name: "until the connection ends", serve: says(head(text) + body), want: target.OK},
 		{name: "text/plain without version", serve: says(answer(body, "Content-Type: text/plain")), want: target.OK},
 		{name: "Text/Plain", serve: says(answer(body, "Content-Type: Text/Plain;charset=UTF-8")), want: target.OK},
+		{name: "text 1.0.0", serve: says(answer(body, "Content-Type: text/plain; version=1.0.0; escaping=allow-utf-8")), want: target.OK},
+		{name: "OpenMetrics", serve: says(answer(body+"# EOF\n", openMetricsText)), want: target.OK},
+		{name: "OpenMetrics 0.0.1", serve: says(answer(body+"# EOF\n", "Content-Type: application/openmetrics-text; version=0.0.1")), want: target.OK},
+		{name: "OpenMetrics without version", serve: says(answer(body+"# EOF\n", "Content-Type: application/openmetrics-text")), want: target.OK},
+		{name: "OpenMetrics in gzip", serve: says(answer(gzipped(body+"# EOF\n"), openMetricsText, "Content-Encoding: gzip")), want: target.OK},
+		{name: "OpenMetrics without samples", serve: says(answer("# EOF\n", openMetricsText)), want: target.OK},
 		{name: "gzip", serve: says(answer(zipped, text, "Content-Encoding: gzip")), want: target.OK},
 		{name: "x-gzip", serve: says(answer(zipped, text, "Content-Encoding: X-GZIP")), want: target.OK},
 		{name: "identity", serve: says(answer(body, text, "Content-Encoding: identity")), want: target.OK},
@@ -75,7 +84,15 @@ func TestOutcomes(t *testing.T) {
 		{name: "blank type", serve: says(answer(body, "Content-Type: ")), want: target.ContentType},
 		{name: "HTML", serve: says(answer("<html>", "Content-Type: text/html; charset=utf-8")), want: target.ContentType},
 		{name: "JSON", serve: says(answer("{}", "Content-Type: application/json")), want: target.ContentType},
-		{name: "OpenMetrics", serve: says(answer("# EOF\n", "Content-Type: application/openmetrics-text; version=1.0.0")), want: target.ContentType},
+		{name: "OpenMetrics of another version", serve: says(answer(body+"# EOF\n", "Content-Type: application/openmetrics-text; version=2.0.0")), want: target.ContentType},
+
+		{name: "no type, but a fallback", serve: says(answer(body)), opts: Options{Fallback: "text/plain"}, want: target.OK},
+		{name: "HTML type, but a fallback", serve: says(answer(body, "Content-Type: text/html")), opts: Options{Fallback: "text/plain"}, want: target.OK},
+		{name: "HTML, and a fallback", serve: says(answer("<html>", "Content-Type: text/html")), opts: Options{Fallback: "text/plain"}, want: target.Parse},
+		{name: "text is no OpenMetrics, whatever the fallback", serve: says(answer(body, text)), opts: Options{Fallback: "application/openmetrics-text"}, want: target.OK},
+		{name: "no type, and another fallback", serve: says(answer(body)), opts: Options{Fallback: "application/openmetrics-text"}, want: target.Parse},
+		{name: "no type of OpenMetrics, but a fallback", serve: says(answer(body + "# EOF\n")), opts: Options{Fallback: "application/openmetrics-text; version=1.0.0"}, want: target.OK},
+
 		{name: "text/plainer", serve: says(answer(body, "Content-Type: text/plainer")), want: target.ContentType},
 		{name: "unparsable type", serve: says(answer(body, "Content-Type: text/plain; version")), want: target.ContentType},
 		{name: "HTML in gzip", serve: says(answer(gzipped("<html>"), "Content-Type: text/html", "Content-Encoding: gzip")), want: target.ContentType},
@@ -101,6 +118,8 @@ func TestOutcomes(t *testing.T) {
 		{name: "as many samples as the limit", serve: says(answer(body, text)), opts: Options{SampleLimit: 2}, want: target.OK},
 		{name: "too many samples", serve: says(answer(body+"o 3\n", text)), opts: Options{SampleLimit: 2}, want: target.TooManySamples},
 
+		{name: "OpenMetrics without its end", serve: says(answer(body, openMetricsText)), want: target.Parse},
+		{name: "something after the end of OpenMetrics", serve: says(answer("# EOF\n"+body, openMetricsText)), want: target.Parse},
 		{name: "HTML as text", serve: says(answer("<html>", text)), want: target.Parse},
 		{name: "the last line is bad", serve: says(answer(body+"m 1 2 3\n", text)), want: target.Parse},
 	}
@@ -147,15 +166,26 @@ func wantHealthy(t *testing.T, a Answer, hosts ...string) {
 
 // TestMessages wants the error of an outcome to say what somebody needs to know.
 func TestMessages(t *testing.T) {
+	zipped := gzipped(strings.Repeat("m 1\n", 100))
+	emptyBlocks := "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + strings.Repeat("\x00\x00\x00\xff\xff", 1<<18)
 	tests := []struct {
 		name  string
 		serve behaviour
 		want  string
 	}{
 		{"status", says("HTTP/1.1 503 Service Unavailable\r\n\r\n"), `the target answered "503 Service Unavailable", want status 200`},
-		{"type", says(answer("<html>", "Content-Type: text/html")), `Content-Type is "text/html", want text/plain`},
+		{"type", says(answer("<html>", "Content-Type: text/html")), `Content-Type is "text/html", want `},
 		{"encoding", says(answer("m 1\n", text, "Content-Encoding: br")), `cannot decode Content-Encoding "br"`},
-		{"size", floods, "BODY_SIZE_LIMIT"},
+		{"gzip", says(answer("m 1\n", text, "Content-Encoding: gzip")), "cannot decode gzip: "},
+		{"gzip that is corrupt further on", says(answer(zipped[:len(zipped)-8]+"12345678", text, "Content-Encoding: gzip")), "cannot decode gzip: "},
+		{"size", floods, "BODY_SIZE_LIMIT, which is 1048576 bytes"},
+		{"size by Content-Length", saysAndHangs(head(text, "Content-Length: 1048577")), "BODY_SIZE_LIMIT, which is 1048576 bytes"},
+		{"size on the wire", says(head(text, "Content-Encoding: gzip") + emptyBlocks), "BODY_SIZE_LIMIT, which is 1048576 bytes"},
+		{"samples", says(answer("m 1\nn 1\no 1\n", text)), "too many samples"},
+		{"closes", says(""), "no whole HTTP answer: "},
+		{"closes in the body", says(head(text, "Content-Length: 100") + "m 1\n"), "no whole HTTP answer: "},
+		{"closes in gzip", says(head(text, "Content-Encoding: gzip", "Content-Length: 100") + zipped[:20]), "no whole HTTP answer: "},
+		{"no HTTP", says("hello\r\n\r\n"), "no whole HTTP answer: "},
 		{"line", says(answer("m 1\nn x\n", text)), "line 2"},
 		{"timeout", saysAndHangs(""), "no whole answer by the deadline"},
 		{"connect", nil, "connection refused"},
@@ -164,9 +194,45 @@ func TestMessages(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := network{hosts: map[string]behaviour{"special": tt.serve}}
-				a := gather(n.newClient(t, Options{}), time.Second, at("special"))
+				a := gather(n.newClient(t, Options{SampleLimit: 2}), time.Second, at("special"))
 				if err := a.Results[0].Outcome.Err; err == nil || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("the error is %v, want it to say %q", err, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// TestLongMessages wants what a target sends not to make the log as long as it likes.
+func TestLongMessages(t *testing.T) {
+	long := strings.Repeat("x", 1<<15)
+	tests := []struct {
+		name  string
+		serve behaviour
+		want  target.Reason
+		most  int // bytes
+	}{
+		{"status", says("HTTP/1.1 503 " + long + "\r\n\r\n"), target.Status, 150},
+		{"type", says(answer("m 1\n", "Content-Type: text/"+long)), target.ContentType, 400},
+		{"type that cannot be parsed", says(answer("m 1\n", "Content-Type: text/plain; "+long)), target.ContentType, 400},
+		{"encoding", says(answer("m 1\n", text, "Content-Encoding: "+long)), target.Encoding, 150},
+		{"name", says(answer(long+"% 1\n", text)), target.Parse, 400},
+		{"value", says(answer("m "+long+"\n", text)), target.Parse, 400},
+		{"name in OpenMetrics", says(answer(long+"% 1\n# EOF\n", openMetricsText)), target.Parse, 400},
+		{"no HTTP", says(long + "\r\n\r\n"), target.Incomplete, 500},
+		{"malformed status", says("HTTP/1.1 " + long + "\r\n\r\n"), target.Incomplete, 500},
+		{"malformed head", says("HTTP/1.1 200 OK\r\n" + long + "\r\n\r\n"), target.Incomplete, 500},
+		{"malformed Content-Length", says(head(text, "Content-Length: "+long)), target.Incomplete, 500},
+		{"malformed Transfer-Encoding", says(head(text, "Transfer-Encoding: "+long)), target.Incomplete, 500},
+		{"malformed chunk", says(head(text, "Transfer-Encoding: chunked") + long + "\r\n"), target.Incomplete, 500},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := network{hosts: map[string]behaviour{"special": tt.serve}}
+				got := gather(n.newClient(t, Options{}), time.Second, at("special")).Results[0].Outcome
+				if got.Reason != tt.want || got.Err == nil || len(got.Err.Error()) > tt.most {
+					t.Errorf("the outcome is %s, want %s; the message is %.600v, want %d bytes at most", got.Reason, tt.want, got.Err, tt.most)
 				}
 			})
 		})

@@ -10,18 +10,16 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-var errTooLarge = errors.New("the body is over BODY_SIZE_LIMIT")
+type tooLargeError int64
+
+func (e tooLargeError) Error() string {
+	return fmt.Sprintf("the body is over BODY_SIZE_LIMIT, which is %d bytes", int64(e))
+}
 
 type statusError string
 
 func (e statusError) Error() string {
-	return fmt.Sprintf("the target answered %q, want status 200", string(e))
-}
-
-type contentTypeError string
-
-func (e contentTypeError) Error() string {
-	return fmt.Sprintf("Content-Type is %q, want text/plain", string(e))
+	return fmt.Sprintf("the target answered %.80q, want status 200", string(e))
 }
 
 type encodingError struct{ error }
@@ -32,12 +30,21 @@ type handshakeError struct{ error }
 
 func (e *handshakeError) Unwrap() error { return e.error }
 
+// shortError keeps what a target sent from filling the log: net/http quotes lines of
+// any length.
+type shortError struct{ error }
+
+func (e shortError) Error() string { return fmt.Sprintf("%.500s", e.error.Error()) }
+
+func (e shortError) Unwrap() error { return e.error }
+
 // reasonOf puts an error of ask into the closed list. Past the deadline every
 // error is a timeout, whatever it says, unless the answer itself was at fault.
 func reasonOf(ctx context.Context, err error) target.Reason {
 	var (
 		status      statusError
-		contentType contentTypeError
+		contentType exposition.ContentTypeError
+		tooLarge    tooLargeError
 		encoding    encodingError
 		syntax      *exposition.SyntaxError
 		handshake   *handshakeError
@@ -52,7 +59,7 @@ func reasonOf(ctx context.Context, err error) target.Reason {
 		return target.ContentType
 	case errors.As(err, &encoding):
 		return target.Encoding
-	case errors.Is(err, errTooLarge):
+	case errors.As(err, &tooLarge):
 		return target.TooLarge
 	case errors.Is(err, exposition.ErrTooManySamples):
 		return target.TooManySamples

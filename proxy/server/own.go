@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
@@ -37,12 +38,12 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "metrics_proxy_" + name, Help: help}, value)
 	}
 	m := metrics{
-		outcomes:       counter("target_scrapes_total", "Requests to targets, by what came of them.", "reason"),
-		targetDuration: histogram("target_scrape_duration_seconds", "Time from the request to a target to its checked answer."),
+		outcomes:       counter("target_scrapes_total", "Targets of scrapes, by what came of asking them.", "reason"),
+		targetDuration: histogram("target_scrape_duration_seconds", "Time from the request to a target to its checked answer. Targets that cannot be asked are left out."),
 		targetBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_target_bytes_total", Help: "Bytes read of targets' bodies, decoded."}),
 		samples:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "metrics_proxy_samples", Help: "Samples of targets in the last answer."}),
-		conflicts:      counter("conflicts_total", "What merging had to resolve: families written as untyped (type), labels renamed (label), samples dropped as duplicates (duplicate) or as another up of the target (up).", "kind"),
-		answers:        counter("scrapes_total", "Scrapes of this proxy that were answered, by whether the client took the whole answer.", "outcome"),
+		conflicts:      counter("conflicts_total", "What merging had to resolve: families written as untyped (type), labels renamed (label), samples dropped as duplicates (duplicate), as another up of the target (up) or for a timestamp that the answer cannot carry (timestamp).", "kind"),
+		answers:        counter("scrapes_total", "Scrapes of this proxy: answered whole, broken off by the client, refused because there were too many, in a circle (loop), or before the pods were known (not_ready).", "outcome"),
 		answerDuration: histogram("scrape_duration_seconds", "Time from a request to the end of its answer."),
 		answerBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_scrape_bytes_total", Help: "Bytes of answers written."}),
 		mergeDuration:  histogram("merge_duration_seconds", "Time to merge the answers of all targets, without writing them."),
@@ -61,10 +62,10 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 	for _, reason := range target.Reasons() {
 		m.outcomes.WithLabelValues(string(reason))
 	}
-	for _, kind := range []string{"type", "label", "duplicate", "up"} {
-		m.conflicts.WithLabelValues(kind)
+	for _, kind := range exposition.ConflictKinds() {
+		m.conflicts.WithLabelValues(string(kind))
 	}
-	for _, outcome := range []string{"whole", "broken"} {
+	for _, outcome := range []string{"whole", "broken", "refused", "loop", "not_ready"} {
 		m.answers.WithLabelValues(outcome)
 	}
 	return m
@@ -75,17 +76,17 @@ func (m *metrics) gathered(answer scrape.Answer) {
 	samples := 0
 	for _, r := range answer.Results {
 		m.outcomes.WithLabelValues(string(r.Outcome.Reason)).Inc()
-		m.targetDuration.Observe(r.Outcome.Duration.Seconds())
+		if r.Target.Problem == nil {
+			m.targetDuration.Observe(r.Outcome.Duration.Seconds())
+		}
 		m.targetBytes.Add(float64(r.Outcome.Bytes))
 		samples += r.Outcome.Samples
 	}
 	m.samples.Set(float64(samples))
 	m.mergeDuration.Observe(answer.MergeTime.Seconds())
-	conflicts := answer.Conflicts()
-	m.conflicts.WithLabelValues("type").Add(float64(conflicts.Types))
-	m.conflicts.WithLabelValues("label").Add(float64(conflicts.Labels))
-	m.conflicts.WithLabelValues("duplicate").Add(float64(conflicts.Duplicates))
-	m.conflicts.WithLabelValues("up").Add(float64(conflicts.Up))
+	for _, c := range answer.Conflicts() {
+		m.conflicts.WithLabelValues(string(c.Kind)).Add(float64(c.Count))
+	}
 }
 
 // answered counts an answer that was written, or broke off with err.

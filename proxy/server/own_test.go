@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -31,6 +32,20 @@ func counted(t *testing.T, s *Server) map[string]float64 {
 		}
 	}
 	return values
+}
+
+// scrapeOutcomes is what can come of a scrape of the proxy.
+var scrapeOutcomes = []string{"whole", "broken", "refused", "loop", "not_ready"}
+
+// wantScrapes wants so many scrapes of each outcome to be counted, and none of others.
+func wantScrapes(t *testing.T, s *Server, want map[string]float64) {
+	t.Helper()
+	got := counted(t, s)
+	for _, outcome := range scrapeOutcomes {
+		if n := got["metrics_proxy_scrapes_total "+outcome]; n != want[outcome] {
+			t.Errorf("%g scrapes were counted as %s, want %g", n, outcome, want[outcome])
+		}
+	}
 }
 
 func TestOwnMetricsLint(t *testing.T) {
@@ -63,9 +78,18 @@ func TestSeriesFromTheStart(t *testing.T) {
 	for _, reason := range reasons {
 		want = append(want, "metrics_proxy_target_scrapes_total "+string(reason))
 	}
+	kinds := exposition.ConflictKinds()
+	if len(kinds) < 4 {
+		t.Errorf("there are %d kinds of conflicts", len(kinds))
+	}
+	for _, kind := range kinds {
+		want = append(want, "metrics_proxy_conflicts_total "+string(kind))
+	}
+	for _, outcome := range scrapeOutcomes {
+		want = append(want, "metrics_proxy_scrapes_total "+outcome)
+	}
 	want = append(want,
-		"metrics_proxy_conflicts_total type", "metrics_proxy_conflicts_total label", "metrics_proxy_conflicts_total duplicate", "metrics_proxy_conflicts_total up",
-		"metrics_proxy_scrapes_total whole", "metrics_proxy_scrapes_total broken", "metrics_proxy_target_scrape_duration_seconds", "metrics_proxy_target_bytes_total",
+		"metrics_proxy_target_scrape_duration_seconds", "metrics_proxy_target_bytes_total",
 		"metrics_proxy_samples", "metrics_proxy_scrape_duration_seconds", "metrics_proxy_scrape_bytes_total", "metrics_proxy_merge_duration_seconds",
 		"metrics_proxy_discovery_targets", "metrics_proxy_discovery_ready",
 	)
@@ -90,15 +114,15 @@ func TestSeriesFromTheStart(t *testing.T) {
 
 // TestCounts compares the own metrics with what two scrapes did.
 func TestCounts(t *testing.T) {
-	const conflicts = "# TYPE m counter\nm 1\nm 1\nn{pod=\"x\"} 1\n"
+	const conflicts = "# TYPE m counter\nm 1\nm 1\nm 1\nn{pod=\"x\"} 1\nup 1\n"
 	a, _ := newTarget(t, "a", conflicts)
 	b, _ := newTarget(t, "b", "# TYPE m gauge\nm 2\n")
 	bad, _ := newTarget(t, "bad", "<html>")
 	s, _, _ := newServer(t, a, b, bad)
 	answered := get(t, s.Handler(), "/metrics", nil).Body.Len()
 	get(t, s.Handler(), "/metrics", nil)
-	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), nil)
-	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), []*target.Target{a})
+	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), func() []*target.Target { return nil })
+	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), func() []*target.Target { return []*target.Target{a} })
 	got := counted(t, s)
 	for series, want := range map[string]float64{
 		"metrics_proxy_target_scrapes_total ok":        5,
@@ -109,8 +133,8 @@ func TestCounts(t *testing.T) {
 		"metrics_proxy_samples":                        2,
 		"metrics_proxy_conflicts_total type":           2,
 		"metrics_proxy_conflicts_total label":          3,
-		"metrics_proxy_conflicts_total duplicate":      3,
-		"metrics_proxy_conflicts_total up":             0,
+		"metrics_proxy_conflicts_total duplicate":      6,
+		"metrics_proxy_conflicts_total up":             3,
 		"metrics_proxy_scrapes_total whole":            3, // there was nothing to write in the third
 		"metrics_proxy_scrapes_total broken":           1,
 		"metrics_proxy_scrape_bytes_total":             float64(2 * answered),

@@ -15,9 +15,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
-	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
+
+// request is a scrape by a client that sends this as its timeout.
+func request(t *testing.T, timeout string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+	r.Header.Set(timeoutHeader, timeout)
+	return r
+}
+
+func TestClientTimeout(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"": noTimeout, "ten": noTimeout, "10s": noTimeout, "NaN": noTimeout, "+Inf": noTimeout, "-Inf": noTimeout, "-1": noTimeout, "0": noTimeout,
+		"1e300": noTimeout, strconv.FormatFloat(math.MaxInt64/1e9, 'f', -1, 64): noTimeout,
+		"9223372036": 9223372036 * time.Second, "10": 10 * time.Second, "2.75": 2750 * time.Millisecond, "0.000001": time.Microsecond,
+	} {
+		if got := clientTimeout(request(t, header)); got != want {
+			t.Errorf("%q is %s, want %s", header, got, want)
+		}
+	}
+}
 
 func TestBudget(t *testing.T) {
 	tests := []struct {
@@ -52,7 +71,7 @@ func TestBudget(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := budget(tt.header, tt.timeout, tt.reserve); got != tt.want {
+			if got := budget(clientTimeout(request(t, tt.header)), tt.timeout, tt.reserve); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -83,7 +102,119 @@ func TestWriteTime(t *testing.T) {
 	}
 }
 
-// TestSaturated wants a scrape to wait for a place until its deadline.
+// slowWriter is a client that takes some time to read each piece of the answer.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	slowness time.Duration
+	deadline time.Time // to write
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	time.Sleep(w.slowness)
+	return w.ResponseRecorder.Write(p)
+}
+
+func (w *slowWriter) SetWriteDeadline(deadline time.Time) error {
+	w.deadline = deadline
+	return nil
+}
+
+// malformed is a pod that cannot be asked.
+func malformed() *target.Target {
+	return &target.Target{ID: "a", Namespace: "ns", Pod: "a", Problem: &target.Problem{Reason: target.Annotation, Err: errors.New("malformed")}}
+}
+
+// TestWriteTimeIsLearnt wants the time that a client takes to read to be learnt if it
+// says how long it waits, and no more than half of that.
+func TestWriteTimeIsLearnt(t *testing.T) {
+	for _, tt := range []struct {
+		header     string
+		took, want time.Duration
+	}{
+		{"", time.Second, 0}, {"ten", time.Second, 0}, {"10", time.Second, time.Second}, {"10", 5 * time.Second, 5 * time.Second}, {"10", 8 * time.Second, 5 * time.Second}, {"1", time.Hour, 500 * time.Millisecond},
+	} {
+		t.Run(tt.header+" "+tt.took.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _, _ := newServer(t, malformed())
+				s.serveMetrics(&slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: tt.took}, request(t, tt.header))
+				if got := time.Duration(s.writeTime.Load()); got != tt.want {
+					t.Errorf("a write time of %s is kept, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// TestWriteDeadline wants a client that does not read to be left when it has given up
+// by its own word, or 10 s after the targets' deadline, counted from its request.
+func TestWriteDeadline(t *testing.T) {
+	for header, want := range map[string]time.Duration{"": 19 * time.Second, "60": 19 * time.Second, "19.5": 19 * time.Second, "18": 18 * time.Second, "5": 5 * time.Second} {
+		t.Run(header, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _, _ := newServer(t, malformed())
+				for range cap(s.answering) {
+					s.answering <- struct{}{}
+				}
+				time.AfterFunc(time.Second, func() { <-s.answering }) // so that gathering ends later than it began
+				w := &slowWriter{ResponseRecorder: httptest.NewRecorder()}
+				start := time.Now()
+				s.serveMetrics(w, request(t, header))
+				if got := w.deadline.Sub(start); got != want || w.Body.Len() == 0 {
+					t.Errorf("the answer of %d bytes is to be written within %s, want %s", w.Body.Len(), got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestTargetsAfterTheWait wants the targets to be those that are known when they are
+// asked, not when the scrape began to wait for a place.
+func TestTargetsAfterTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d, _ := newServer(t)
+		for range cap(s.answering) {
+			s.answering <- struct{}{}
+		}
+		time.AfterFunc(time.Second, func() {
+			d.targets = []*target.Target{malformed()}
+			<-s.answering
+		})
+		if w := get(t, s.Handler(), "/metrics", nil); !strings.Contains(w.Body.String(), "up 0\n") {
+			t.Errorf("the answer is %q, want it to hold the target", w.Body)
+		}
+	})
+}
+
+// TestDebugLines wants a line for each scrape that is answered when it is debugged, and
+// else for those that are refused only.
+func TestDebugLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d, log := newServer(t, malformed())
+		s.report(s.opts.Client.Gather(t.Context(), d.targets, exposition.Format{}, func(int64) time.Time { return time.Now() }))
+		log.take() // that it is down
+		scrape := func(header string) {
+			s.serveMetrics(&slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: 4 * time.Second}, request(t, header))
+		}
+		scrape("")
+		wantLines(t, "at level info", log.take())
+
+		debugged(s, log)
+		scrape("")
+		wantLines(t, "without timeout", log.take(), []string{"level=DEBUG", `msg="scrape answered"`, "targets=1", "bytes=", "deadline=9s", "duration=4s", "err=<nil>"})
+		scrape("10")
+		wantLines(t, "with a timeout", log.take(), []string{"deadline=9s", "duration=4s"})
+		scrape("10")
+		wantLines(t, "when writing is known to take 4s", log.take(), []string{"deadline=5s", "duration=4s"})
+		s.serveMetrics(brokenWriter{httptest.NewRecorder()}, request(t, ""))
+		wantLines(t, "broken", log.take(), []string{"level=DEBUG", "err=gone"})
+		d.problem = errors.New("not yet")
+		scrape("")
+		wantLines(t, "not ready", log.take(), []string{"level=WARN", `msg="scrape refused"`, "outcome=not_ready", "not yet"})
+	})
+}
+
+// TestSaturated wants a scrape to wait for a place for half of its time: the targets
+// need the other.
 func TestSaturated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, _ := newServer(t)
@@ -92,16 +223,23 @@ func TestSaturated(t *testing.T) {
 		}
 		start := time.Now()
 		w := get(t, s.Handler(), "/metrics", http.Header{timeoutHeader: {"2"}})
-		if took := time.Since(start); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "SERVER_WORKERS") || took != 1500*time.Millisecond {
-			t.Errorf("the answer is %d %q after %s, want 503 after 1.5s", w.Code, w.Body, took)
+		if took := time.Since(start); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "SERVER_WORKERS") || took != 750*time.Millisecond {
+			t.Errorf("the answer is %d %q after %s, want 503 after 0.75s", w.Code, w.Body, took)
 		}
+		wantScrapes(t, s, map[string]float64{"refused": 1})
+		start = time.Now()
+		if get(t, s.Handler(), "/metrics", nil); time.Since(start) != 4500*time.Millisecond {
+			t.Errorf("without a timeout it waited %s, want half of SCRAPE_TIMEOUT", time.Since(start))
+		}
+		wantScrapes(t, s, map[string]float64{"refused": 2})
 
-		time.AfterFunc(time.Second, func() { <-s.answering })
+		time.AfterFunc(700*time.Millisecond, func() { <-s.answering })
 		start = time.Now()
 		w = get(t, s.Handler(), "/metrics", http.Header{timeoutHeader: {"2"}})
-		if took := time.Since(start); w.Code != http.StatusOK || took != time.Second {
-			t.Errorf("the answer is %d %q after %s, want 200 after 1s", w.Code, w.Body, took)
+		if took := time.Since(start); w.Code != http.StatusOK || took != 700*time.Millisecond {
+			t.Errorf("the answer is %d %q after %s, want 200 after 0.7s", w.Code, w.Body, took)
 		}
+		wantScrapes(t, s, map[string]float64{"refused": 2, "whole": 1})
 		if got := len(s.answering); got != cap(s.answering)-1 {
 			t.Errorf("%d places are taken: the answer did not give its own back", got)
 		}
@@ -145,84 +283,8 @@ func TestClientGone(t *testing.T) {
 		t.Errorf("nobody was answered %q", w.Body)
 	}
 	got := counted(t, s)
+	wantScrapes(t, s, nil)
 	if got["metrics_proxy_target_scrapes_total timeout"] != 0 || got["metrics_proxy_scrape_duration_seconds"] != 0 {
 		t.Errorf("outcomes were counted: %v", got)
-	}
-}
-
-// answerOf is what a scrape found of pod.
-func answerOf(reason target.Reason) scrape.Answer {
-	outcome := target.Outcome{Reason: reason, Duration: time.Second, Bytes: 7}
-	if reason != target.OK {
-		outcome.Err = errors.New("why it is " + string(reason))
-	}
-	pod := &target.Target{ID: "1", Namespace: "ns", Pod: "web-0", URL: "http://10.0.0.1/metrics"}
-	return scrape.Answer{Merged: exposition.Merge(nil), Results: []scrape.Result{{Target: pod, Outcome: outcome}}}
-}
-
-// TestReport wants changes to be logged, and nothing else.
-func TestReport(t *testing.T) {
-	s, _, log := newServer(t)
-	who := []string{"namespace=ns", "pod=web-0", "url=http://10.0.0.1/metrics"}
-	down := func(reason string) []string {
-		return append([]string{"level=WARN", `msg="target is down"`, "reason=" + reason, `err="why it is ` + reason + `"`, "duration=1s", "bytes=7"}, who...)
-	}
-	none := scrape.Answer{Merged: exposition.Merge(nil)}
-	steps := []struct {
-		name   string
-		answer scrape.Answer
-		want   [][]string
-	}{
-		{"up", answerOf(target.OK), nil},
-		{"down", answerOf(target.Timeout), [][]string{down("timeout")}},
-		{"still down", answerOf(target.Timeout), nil},
-		{"another reason", answerOf(target.Parse), [][]string{down("parse")}},
-		{"up again", answerOf(target.OK), [][]string{append([]string{"level=INFO", `msg="target is up again"`, "was=parse"}, who...)}},
-		{"still up", answerOf(target.OK), nil},
-		{"down anew", answerOf(target.Parse), [][]string{down("parse")}},
-		{"gone", none, nil},
-		{"back and down", answerOf(target.Parse), [][]string{down("parse")}},
-		{"gone", none, nil},
-		{"back and up", answerOf(target.OK), nil},
-	}
-	for _, step := range steps {
-		s.report(step.answer)
-		wantLines(t, step.name, log.take(), step.want...)
-	}
-}
-
-// TestReportDemoted wants families that targets disagree on to be logged when they
-// are others than before.
-func TestReportDemoted(t *testing.T) {
-	s, _, log := newServer(t)
-	merged := func(bodies ...string) scrape.Answer {
-		var parts []exposition.Part
-		for _, body := range bodies {
-			b, err := exposition.Read(strings.NewReader(body), exposition.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			parts = append(parts, exposition.Part{Body: b})
-		}
-		return scrape.Answer{Merged: exposition.Merge(parts)}
-	}
-	agree := merged("# TYPE m counter\nm 1\n")
-	disagree := merged("# TYPE m counter\nm 1\n", "# TYPE m gauge\nm 1\n")
-	worse := merged("# TYPE m counter\nm 1\n# TYPE n counter\nn 1\n", "# TYPE m gauge\nm 1\n# TYPE n gauge\nn 1\n")
-	steps := []struct {
-		name   string
-		answer scrape.Answer
-		want   [][]string
-	}{
-		{"agree", agree, nil},
-		{"disagree", disagree, [][]string{{"level=WARN", "families=[m]"}}},
-		{"still", disagree, nil},
-		{"on more", worse, [][]string{{"level=WARN", `families="[m n]"`}}},
-		{"agree again", agree, nil},
-		{"disagree again", disagree, [][]string{{"families=[m]"}}},
-	}
-	for _, step := range steps {
-		s.report(step.answer)
-		wantLines(t, step.name, log.take(), step.want...)
 	}
 }

@@ -43,9 +43,10 @@ type Server struct {
 	answering chan struct{} // a place for each scrape that is being answered
 	writeTime atomic.Int64  // nanoseconds that recent answers took to be merged and written
 
-	mu      sync.Mutex               // guards what the last scrape left, to log changes only
-	down    map[string]target.Reason // by target ID: targets that were down
-	demoted []string                 // families that targets disagreed on
+	encoders encoders
+
+	mu   sync.Mutex // guards last
+	last lastScrape
 }
 
 // New makes a server. It registers its metrics.
@@ -54,7 +55,6 @@ func New(opts Options) *Server {
 		opts:      opts,
 		metrics:   newMetrics(opts.Registry, opts.Discovery),
 		answering: make(chan struct{}, max(opts.Workers, 8)),
-		down:      map[string]target.Reason{},
 	}
 }
 

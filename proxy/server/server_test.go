@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
@@ -40,6 +41,11 @@ func newServer(t *testing.T, targets ...*target.Target) (*Server, *fakeDiscovery
 		Logger:        slog.New(slog.NewTextHandler(log, nil)),
 		Registry:      prometheus.NewRegistry(),
 	}), d, log
+}
+
+// debugged makes the server log all that it does.
+func debugged(s *Server, log *logged) {
+	s.opts.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // logged collects log lines.
@@ -119,6 +125,7 @@ func TestNotReady(t *testing.T) {
 	if last.get() != nil {
 		t.Error("a target was asked")
 	}
+	wantScrapes(t, s, map[string]float64{"not_ready": 1})
 	if w := get(t, s.Handler(), "/-/healthy", nil); w.Code != http.StatusOK || w.Body.String() != Healthy {
 		t.Errorf("/-/healthy answers %d %q, want that it is healthy: it does answer", w.Code, w.Body)
 	}
@@ -134,7 +141,7 @@ func TestAnswer(t *testing.T) {
 	bad, _ := newTarget(t, "bad", "<html>")
 	s, _, _ := newServer(t, a, bad, b)
 	w := get(t, s.Handler(), "/metrics", nil)
-	if got := w.Header().Get("Content-Type"); w.Code != http.StatusOK || got != "text/plain; version=0.0.4; charset=utf-8" {
+	if got := w.Header().Get("Content-Type"); w.Code != http.StatusOK || got != "text/plain; version=0.0.4; charset=utf-8; escaping=underscores" {
 		t.Errorf("the answer is %d, Content-Type %q", w.Code, got)
 	}
 	const want = `# HELP up 1 if the target answered this scrape with a valid exposition, 0 if it did not.
@@ -183,6 +190,46 @@ func TestCircles(t *testing.T) {
 		if got := last.get().Values(scrape.ViaHeader); !slices.Equal(got, want) {
 			t.Errorf("via %q: the target saw %q, want %q", tt.via, got, want)
 		}
+	}
+	wantScrapes(t, s, map[string]float64{"whole": 2, "loop": 3})
+}
+
+// TestFormats wants the answer in the format that the client asks for, targets to be
+// asked for what that format can carry, and the header to say what it is.
+func TestFormats(t *testing.T) {
+	const (
+		prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5," +
+			"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+		up = "# HELP up 1 if the target answered this scrape with a valid exposition, 0 if it did not.\n# TYPE up gauge\n" + `up{pod="a"} 1` + "\n"
+	)
+	pod, last := newTarget(t, "a", "# TYPE c_total counter\nc_total 1\n# TYPE \"d.e\" gauge\n{\"d.e\"} 2\n")
+	s, _, _ := newServer(t, pod)
+	for _, tt := range []struct {
+		name, accept, wantType, want string
+	}{
+		{"any", "*/*", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+			up + "# TYPE c_total counter\n" + `c_total{pod="a"} 1` + "\n# TYPE d_e gauge\n" + `d_e{pod="a"} 2` + "\n"},
+		{"none that is known", "text/html", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+			up + "# TYPE c_total counter\n" + `c_total{pod="a"} 1` + "\n# TYPE d_e gauge\n" + `d_e{pod="a"} 2` + "\n"},
+		{"text with UTF-8 names", "text/plain;version=1.0.0;escaping=allow-utf-8", "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+			up + "# TYPE c_total counter\n" + `c_total{pod="a"} 1` + "\n# TYPE \"d.e\" gauge\n" + `{"d.e",pod="a"} 2` + "\n"},
+		{"Prometheus", prometheus, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+			up + "# TYPE c counter\n" + `c_total{pod="a"} 1` + "\n# TYPE \"d.e\" gauge\n" + `{"d.e",pod="a"} 2` + "\n# EOF\n"},
+		{"OpenMetrics with another escaping", "application/openmetrics-text;version=1.0.0;escaping=dots", "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=dots",
+			up + "# TYPE c counter\n" + `c_total{pod="a"} 1` + "\n# TYPE d_dot_e gauge\n" + `d_dot_e{pod="a"} 2` + "\n# EOF\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := get(t, s.Handler(), "/metrics", http.Header{"Accept": {tt.accept}})
+			if got := w.Header().Get("Content-Type"); got != tt.wantType {
+				t.Errorf("Content-Type is %q, want %q", got, tt.wantType)
+			}
+			if got := w.Body.String(); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+			if got, want := last.get().Get("Accept"), exposition.Negotiate(tt.accept).Accept(); got != want {
+				t.Errorf("the target was asked for %q, want %q", got, want)
+			}
+		})
 	}
 }
 

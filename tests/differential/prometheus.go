@@ -11,29 +11,43 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 )
 
-const contentType = "text/plain; version=0.0.4; charset=utf-8"
+// Content-Types of bodies and answers.
+const (
+	textFormat  = "text/plain; version=0.0.4; charset=utf-8"
+	openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+	protobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+)
 
 // series is one sample as Prometheus sees it before it adds a target's labels.
 type series struct {
-	labels labels.Labels // without those of empty value
-	value  uint64        // bits
-	ts     string        // empty if there is none
+	labels    labels.Labels // without those of empty value
+	value     string        // bits, or a native histogram
+	ts        *int64        // nil if there is none
+	exemplars []string
 }
 
-func (s series) key() string { return s.labels.String() + "@" + s.ts }
+func (s series) key() string {
+	if s.ts == nil {
+		return s.labels.String()
+	}
+	return fmt.Sprintf("%s@%d", s.labels, *s.ts)
+}
 
-func (s series) String() string { return fmt.Sprintf("%s=%x", s.key(), s.value) }
+func (s series) String() string { return fmt.Sprintf("%s=%s %q", s.key(), s.value, s.exemplars) }
 
 // parse reads an exposition as a Prometheus scrape does: the parser, then the
 // checks of the scrape loop and of the TSDB head that fail the whole scrape.
-func parse(body []byte) ([]series, error) {
+func parse(body []byte, contentType string) ([]series, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
@@ -50,15 +64,29 @@ func parse(body []byte) ([]series, error) {
 		if err != nil {
 			return nil, err
 		}
-		if entry != textparse.EntrySeries {
+		var l labels.Labels
+		var ts *int64
+		var s series
+		switch entry {
+		case textparse.EntrySeries:
+			var value float64
+			_, ts, value = p.Series()
+			s.value = strconv.FormatUint(math.Float64bits(value), 16)
+		case textparse.EntryHistogram:
+			var h *histogram.Histogram
+			var fh *histogram.FloatHistogram
+			_, ts, h, fh = p.Histogram()
+			s.value = fmt.Sprint(h, fh)
+		default:
 			continue
 		}
-		var l labels.Labels
 		p.Labels(&l)
-		_, ts, value := p.Series()
-		s := series{labels: l.Copy().WithoutEmpty(), value: math.Float64bits(value)}
+		s.labels = l.Copy().WithoutEmpty()
 		if ts != nil {
-			s.ts = fmt.Sprint(*ts)
+			s.ts = new(*ts)
+		}
+		for e := (exemplar.Exemplar{}); p.Exemplar(&e); e = (exemplar.Exemplar{}) {
+			s.exemplars = append(s.exemplars, fmt.Sprintf("%s %x %v %d", e.Labels, math.Float64bits(e.Value), e.HasTs, e.Ts))
 		}
 		if !s.labels.Has(model.MetricNameLabel) {
 			return nil, errors.New("no metric name")
@@ -97,16 +125,29 @@ func withTargetLabels(l, target labels.Labels) labels.Labels {
 }
 
 // expected is what an answer must hold of one target: its own up, and all that it
-// exposed but for duplicates, of which the first wins.
-func expected(body []series, target labels.Labels) []string {
+// exposed but for duplicates, of which the first wins. An answer in text has no
+// exemplars and no timestamps before 1970; what comes as lines loses its exemplars in
+// protobuf, and a timestamp of 0 cannot be told there.
+func expected(body []series, bodyType string, target labels.Labels, answerType string) []string {
 	seen := map[string]bool{}
 	var want []string
 	up := withTargetLabels(labels.FromStrings(model.MetricNameLabel, "up"), target)
-	want = append(want, series{labels: up, value: math.Float64bits(1)}.String())
+	want = append(want, series{labels: up, value: strconv.FormatUint(math.Float64bits(1), 16)}.String())
 	for _, s := range body {
 		s.labels = withTargetLabels(s.labels, target)
 		if labels.Equal(s.labels, up) || seen[s.key()] {
 			continue
+		}
+		if answerType == textFormat || answerType == protobuf && bodyType != protobuf {
+			s.exemplars = nil
+		}
+		if answerType == protobuf && s.ts != nil && *s.ts == 0 {
+			continue // 0 would be none there
+		}
+		if answerType == textFormat {
+			if s.ts != nil && *s.ts < 0 {
+				continue
+			}
 		}
 		seen[s.key()] = true
 		want = append(want, s.String())
@@ -117,18 +158,15 @@ func expected(body []series, target labels.Labels) []string {
 // checkForm checks what Prometheus lets pass and other parsers do not: one TYPE
 // and at most one HELP a family, before its samples, which are in one group.
 func checkForm(answer []byte) error {
-	types, helps, ended := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	types, helps, units, ended := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	current := ""
 	for l := range bytes.Lines(answer) {
-		kind, rest, isMeta := strings.Cut(strings.TrimPrefix(string(l), "# "), " ")
-		if !bytes.HasPrefix(l, []byte("# ")) || !isMeta {
+		if string(l) == "# EOF\n" || !bytes.HasPrefix(l, []byte("# ")) {
 			continue
 		}
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(string(l), "# "), " ")
 		name := metadataName(rest)
-		set := types
-		if kind == "HELP" {
-			set = helps
-		}
+		set := map[string]map[string]bool{"TYPE": types, "HELP": helps, "UNIT": units}[kind]
 		if set[name] {
 			return fmt.Errorf("second %s of %s", kind, name)
 		}

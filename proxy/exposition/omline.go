@@ -1,0 +1,184 @@
+package exposition
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"unicode/utf8"
+)
+
+// omSample takes one sample line of OpenMetrics, with its line feed, by the grammar
+// of Prometheus's lexer (model/textparse openmetricslex.l). It is stricter than the
+// text format: one blank where one is due and none elsewhere, commas between labels
+// (one may follow the last), no raw line feed in a value. So every line but one with
+// quoted names or a trailing comma is canonical.
+func (s *scanner) omSample(l *line) error {
+	*l = line{labels: l.labels[:0], start: s.pos, canonical: true}
+	if s.peek() != '{' {
+		if l.name = s.bareName(true); len(l.name) == 0 {
+			return fmt.Errorf("want a metric name, found %q", s.peek())
+		}
+	}
+	l.insert = s.pos
+	if s.peek() == '{' {
+		s.pos++
+		l.insert = s.pos
+		if err := s.omBraces(l, false); err != nil {
+			return err
+		}
+		if len(l.name) == 0 {
+			return errors.New("no metric name")
+		}
+	}
+	var err error
+	if l.value, err = s.omFloat(); err != nil {
+		return err
+	}
+	if s.peek() == ' ' && !s.atExemplar() {
+		if l.timestamp, l.millis, err = s.omTimestamp(); err != nil {
+			return err
+		}
+	}
+	if s.atExemplar() {
+		if err := s.omExemplar(l); err != nil {
+			return err
+		}
+	}
+	l.end = s.pos
+	return s.omLineFeed()
+}
+
+// omBraces takes what stands between braces, and the closing one. The labels of an
+// exemplar are not kept.
+func (s *scanner) omBraces(l *line, ofExemplar bool) error {
+	named := len(l.name) > 0 || ofExemplar
+	for s.peek() != '}' {
+		var name []byte
+		var err error
+		isQuoted := s.peek() == '"'
+		switch {
+		case isQuoted:
+			l.canonical = l.canonical && ofExemplar
+			name, err = s.quotedName()
+		default:
+			name = s.bareName(false)
+		}
+		switch {
+		case err != nil:
+			return err
+		case len(name) == 0 || !utf8.Valid(name):
+			return fmt.Errorf("want a label name, found %q", s.peek())
+		case ofExemplar && bytes.IndexByte(name, '\n') >= 0:
+			return errors.New("a raw line feed in a label name")
+		}
+		if c := s.peek(); isQuoted && (c == ',' || c == '}') {
+			if named {
+				return errors.New("a second metric name")
+			}
+			named, l.name = true, name
+			if c == ',' {
+				s.pos++
+			}
+			continue
+		}
+		if err := s.omLabel(l, name, ofExemplar); err != nil {
+			return err
+		}
+		switch s.peek() {
+		case ',':
+			s.pos++
+			l.canonical = l.canonical && (ofExemplar || s.peek() != '}')
+		case '}':
+		default:
+			return fmt.Errorf("want a comma or } after label %.80s, found %q", name, s.peek())
+		}
+	}
+	s.pos++
+	return nil
+}
+
+// omLabel takes `="value"` after a label name.
+func (s *scanner) omLabel(l *line, name []byte, ofExemplar bool) error {
+	labels := l.labels
+	if err := s.labelValue(l, name); err != nil {
+		return err
+	}
+	if value := l.labels[len(labels)].value; bytes.IndexByte(value, '\n') >= 0 {
+		return fmt.Errorf("value of label %.80s has a raw line feed", name)
+	}
+	if !ofExemplar {
+		return nil
+	}
+	if bytes.IndexByte(l.labels[len(labels)].value, 0) >= 0 {
+		return fmt.Errorf("NUL byte in the value of label %.80s", name)
+	}
+	l.labels = labels
+	return nil
+}
+
+// omToken takes a blank and what follows it up to the next blank or line feed.
+func (s *scanner) omToken(want string) ([]byte, error) {
+	if s.peek() != ' ' {
+		return nil, fmt.Errorf("want one blank and %s, found %q", want, s.peek())
+	}
+	s.pos++
+	start := s.pos
+	for c := s.peek(); c != ' ' && c != '\n'; c = s.peek() {
+		s.pos++
+	}
+	return s.text[start:s.pos], nil
+}
+
+func (s *scanner) omFloat() ([]byte, error) {
+	value, err := s.omToken("a number")
+	if err != nil {
+		return nil, err
+	}
+	return value, checkFloat(value)
+}
+
+// omTimestamp takes a timestamp, which is in seconds.
+func (s *scanner) omTimestamp() (timestamp []byte, millis int64, err error) {
+	timestamp, err = s.omFloat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if seconds, _ := strconv.ParseFloat(string(timestamp), 64); math.IsNaN(seconds) || math.IsInf(seconds, 0) {
+		return nil, 0, fmt.Errorf("timestamp %.80s is no time", timestamp)
+	}
+	return timestamp, millisOf(timestamp), nil
+}
+
+func (s *scanner) atExemplar() bool {
+	return bytes.HasPrefix(s.text[min(s.pos, len(s.text)):], []byte(" # {"))
+}
+
+// omExemplar takes an exemplar: labels, value and perhaps a timestamp.
+func (s *scanner) omExemplar(l *line) error {
+	start := s.pos + 1
+	s.pos += len(" # {")
+	if err := s.omBraces(l, true); err != nil {
+		return fmt.Errorf("exemplar: %w", err)
+	}
+	if _, err := s.omFloat(); err != nil {
+		return fmt.Errorf("exemplar: %w", err)
+	}
+	if s.peek() == ' ' {
+		if _, _, err := s.omTimestamp(); err != nil {
+			return fmt.Errorf("exemplar: %w", err)
+		}
+	}
+	l.exemplar = s.text[start:s.pos]
+	return nil
+}
+
+// omLineFeed takes the end of a line, which must not be missing.
+func (s *scanner) omLineFeed() error {
+	if s.pos >= len(s.text) || s.text[s.pos] != '\n' {
+		return fmt.Errorf("want the end of the line, found %q", s.peek())
+	}
+	s.pos++
+	return nil
+}

@@ -1,0 +1,248 @@
+package exposition
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Field numbers of MetricFamily and Metric.
+const (
+	familyType   protowire.Number = 3
+	familyMetric protowire.Number = 4
+)
+
+// protoTypes are our types as protobuf names them; it has no others.
+var protoTypes = map[metricType]dto.MetricType{
+	untyped:        dto.MetricType_UNTYPED,
+	counter:        dto.MetricType_COUNTER,
+	gauge:          dto.MetricType_GAUGE,
+	histogram:      dto.MetricType_HISTOGRAM,
+	summary:        dto.MetricType_SUMMARY,
+	gaugeHistogram: dto.MetricType_GAUGE_HISTOGRAM,
+}
+
+// protoFamily is one MetricFamily of a body, decoded, and where its Metric messages
+// stand in the body.
+type protoFamily struct {
+	*dto.MetricFamily
+	metrics []span
+}
+
+// span is a part of a body.
+type span struct{ start, end int }
+
+// protoFamilies goes through the delimited MetricFamily messages of a body, checks
+// each, and hands it to visit, but for those without a Metric: Prometheus skips them
+// without a look at the rest.
+func protoFamilies(body []byte, visit func(protoFamily) error) error {
+	for pos, n := 0, 1; pos < len(body); n++ {
+		message, length := protowire.ConsumeBytes(body[pos:])
+		if length < 0 {
+			return &SyntaxError{Err: fmt.Errorf("message %d is cut off", n)}
+		}
+		pos += length
+		mf, err := decodeFamily(pos-len(message), message)
+		if err == nil && len(mf.GetMetric()) > 0 {
+			if err = checkFamily(mf); err == nil {
+				err = visit(mf)
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrTooManySamples), errors.Is(err, context.Canceled):
+			return err
+		default:
+			return &SyntaxError{Err: fmt.Errorf("message %d: %w", n, err)}
+		}
+	}
+	return nil
+}
+
+// decodeFamily decodes a MetricFamily that stands at a place in the body.
+func decodeFamily(at int, message []byte) (protoFamily, error) {
+	mf := protoFamily{MetricFamily: &dto.MetricFamily{}}
+	if err := proto.Unmarshal(message, mf.MetricFamily); err != nil {
+		return mf, fmt.Errorf("not a MetricFamily: %w", err)
+	}
+	if err := checkWireTypes(mf.ProtoReflect()); err != nil {
+		return mf, err
+	}
+	for pos := 0; pos < len(message); {
+		number, typ, n := protowire.ConsumeTag(message[pos:])
+		pos += n
+		value := message[pos:]
+		length := protowire.ConsumeFieldValue(number, typ, value)
+		pos += length
+		switch {
+		case number == familyMetric && typ == protowire.BytesType:
+			metric, _ := protowire.ConsumeBytes(value)
+			mf.metrics = append(mf.metrics, span{at + pos - len(metric), at + pos})
+		case number == familyType && typ == protowire.VarintType:
+			if t, _ := protowire.ConsumeVarint(value); t > uint64(dto.MetricType_GAUGE_HISTOGRAM) {
+				return mf, fmt.Errorf("metric %.80s has the unknown type %d", mf.GetName(), t)
+			}
+		}
+	}
+	return mf, nil
+}
+
+// checkWireTypes refuses fields of another wire type than theirs, as Prometheus's
+// decoder does: to ours they are unknown fields.
+func checkWireTypes(m protoreflect.Message) error {
+	for unknown := m.GetUnknown(); len(unknown) > 0; {
+		number, _, n := protowire.ConsumeField(unknown)
+		if field := m.Descriptor().Fields().ByNumber(number); field != nil {
+			return fmt.Errorf("%s is malformed", field.FullName())
+		}
+		unknown = unknown[n:]
+	}
+	var err error
+	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case field.Message() == nil:
+		case field.IsList():
+			for i := range v.List().Len() {
+				if err = checkWireTypes(v.List().Get(i).Message()); err != nil {
+					break
+				}
+			}
+		default:
+			err = checkWireTypes(v.Message())
+		}
+		return err == nil
+	})
+	return err
+}
+
+// checkFamily checks what Prometheus checks (textparse protobufparse.go, and the
+// scrape loop): names and texts are valid UTF-8, no label stands twice, also not
+// beside the le or quantile that it makes, and native histograms are consistent.
+func checkFamily(mf protoFamily) error {
+	switch {
+	case mf.GetName() == "" || !utf8.ValidString(mf.GetName()):
+		return fmt.Errorf("metric name %.80q is empty or not valid UTF-8", mf.GetName())
+	case !utf8.ValidString(mf.GetHelp()):
+		return fmt.Errorf("help of metric %.80s is not valid UTF-8", mf.GetName())
+	}
+	for _, m := range mf.GetMetric() {
+		made := ""
+		switch h := m.GetHistogram(); mf.GetType() {
+		case dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM:
+			if err := checkNative(h); err != nil {
+				return fmt.Errorf("metric %.80s: %w", mf.GetName(), err)
+			}
+			made = "le"
+		case dto.MetricType_SUMMARY:
+			made = "quantile"
+		}
+		for _, l := range m.GetLabel() {
+			if l.GetName() == "" || !utf8.ValidString(l.GetName()) || !utf8.ValidString(l.GetValue()) {
+				return fmt.Errorf("metric %.80s: label %.80q=%.80q is empty or not valid UTF-8", mf.GetName(), l.GetName(), l.GetValue())
+			}
+			if l.GetName() == made && l.GetValue() != "" {
+				return fmt.Errorf("metric %.80s: label %s stands twice", mf.GetName(), made)
+			}
+		}
+	}
+	return nil
+}
+
+// isNative says whether Prometheus takes it for a native histogram.
+func isNative(h *dto.Histogram) bool {
+	return len(h.GetPositiveSpan()) > 0 || len(h.GetNegativeSpan()) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0
+}
+
+// checkNative checks that a native histogram's spans and buckets agree.
+func checkNative(h *dto.Histogram) error {
+	if !isNative(h) {
+		return nil
+	}
+	positive, negative := len(h.GetPositiveDelta()), len(h.GetNegativeDelta())
+	if h.GetSampleCountFloat() > 0 || h.GetZeroCountFloat() > 0 {
+		positive, negative = len(h.GetPositiveCount()), len(h.GetNegativeCount())
+	}
+	for _, side := range []struct {
+		spans   []*dto.BucketSpan
+		buckets int
+	}{{h.GetPositiveSpan(), positive}, {h.GetNegativeSpan(), negative}} {
+		total := 0
+		for _, s := range side.spans {
+			total += int(s.GetLength())
+		}
+		if total != side.buckets {
+			return fmt.Errorf("spans of %d buckets, and %d buckets", total, side.buckets)
+		}
+	}
+	return nil
+}
+
+// seriesIn is how many series Prometheus makes of a Metric.
+func seriesIn(typ dto.MetricType, m *dto.Metric) int {
+	switch typ {
+	case dto.MetricType_SUMMARY:
+		return 2 + len(m.GetSummary().GetQuantile())
+	case dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM:
+		if h := m.GetHistogram(); !isNative(h) {
+			return 3 + len(h.GetBucket())
+		}
+	}
+	return 1
+}
+
+// textOfProtobuf writes a body in protobuf as one in the answer's syntax, which is
+// then read as such. Nobody asks for that: a target that is not asked for protobuf
+// may answer it all the same. Of native histograms what they have of classic ones is
+// kept, and nothing of those in floats.
+func textOfProtobuf(body []byte, out syntax) ([]byte, error) {
+	var lines bytes.Buffer
+	err := protoFamilies(body, func(mf protoFamily) error {
+		mf.Metric = slices.DeleteFunc(mf.Metric, func(m *dto.Metric) bool {
+			return m.GetHistogram().GetSampleCountFloat() > 0 || m.GetHistogram().GetZeroCountFloat() > 0
+		})
+		if len(mf.Metric) == 0 {
+			return nil
+		}
+		for _, m := range mf.Metric {
+			if m.GetTimestampMs() == 0 {
+				m.TimestampMs = nil // Prometheus takes it for none
+			}
+		}
+		if out == text {
+			_, err := expfmt.MetricFamilyToText(&lines, mf.MetricFamily)
+			return err
+		}
+		fitOpenMetrics(mf.MetricFamily)
+		_, err := expfmt.MetricFamilyToOpenMetrics(&lines, mf.MetricFamily, expfmt.WithCreatedLines())
+		return err
+	})
+	if err == nil && out == openMetrics {
+		_, err = expfmt.FinalizeOpenMetrics(&lines)
+	}
+	return lines.Bytes(), err
+}
+
+// fitOpenMetrics changes what OpenMetrics cannot say, or would rename: a counter
+// without _total becomes untyped, a unit that is no part of the name is left out.
+func fitOpenMetrics(mf *dto.MetricFamily) {
+	if !isUnitOf(mf.GetUnit(), strings.TrimSuffix(mf.GetName(), "_total")) {
+		mf.Unit = nil
+	}
+	if mf.GetType() != dto.MetricType_COUNTER || strings.HasSuffix(mf.GetName(), "_total") {
+		return
+	}
+	mf.Type = dto.MetricType_UNTYPED.Enum()
+	for _, m := range mf.Metric {
+		m.Untyped = &dto.Untyped{Value: proto.Float64(m.GetCounter().GetValue())}
+	}
+}

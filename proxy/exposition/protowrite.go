@@ -1,0 +1,73 @@
+package exposition
+
+import (
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// Field numbers of what is written at wire level.
+const (
+	metricLabel protowire.Number = 1
+	labelName   protowire.Number = 1
+	labelValue  protowire.Number = 2
+)
+
+// appendProtoLabel writes a label as a field of a Metric message. Fields of a message
+// may be joined: a Metric with labels behind it is a Metric with more labels.
+func appendProtoLabel(dst []byte, l Label) []byte {
+	var pair []byte
+	pair = protowire.AppendTag(pair, labelName, protowire.BytesType)
+	pair = protowire.AppendString(pair, l.Name)
+	pair = protowire.AppendTag(pair, labelValue, protowire.BytesType)
+	pair = protowire.AppendString(pair, l.Value)
+	dst = protowire.AppendTag(dst, metricLabel, protowire.BytesType)
+	return protowire.AppendBytes(dst, pair)
+}
+
+// writeProtobuf writes one family as a delimited MetricFamily message. Its length
+// stands before it, so the samples are gone through twice.
+func (m *Merged) writeProtobuf(out *writer, f *mergedFamily) {
+	head := &dto.MetricFamily{Name: proto.String(f.name), Type: protoTypes[f.typ].Enum()}
+	if f.help != "" {
+		head.Help = proto.String(f.help)
+	}
+	if f.unit != "" {
+		head.Unit = proto.String(f.unit)
+	}
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(head)
+	if err != nil {
+		out.err = err
+		return
+	}
+	length := len(encoded)
+	for p, s := range m.samples(f) {
+		length += protowire.SizeTag(familyMetric) + protowire.SizeBytes(len(p.metric(s))+len(p.Labels.proto))
+	}
+	out.buf = protowire.AppendVarint(out.buf, uint64(length))
+	out.buf = append(out.buf, encoded...)
+	for p, s := range m.samples(f) {
+		if out.err != nil {
+			return
+		}
+		metric := p.metric(s)
+		out.buf = protowire.AppendTag(out.buf, familyMetric, protowire.BytesType)
+		out.buf = protowire.AppendVarint(out.buf, uint64(len(metric)+len(p.Labels.proto)))
+		out.buf = append(out.buf, metric...)
+		out.buf = append(out.buf, p.Labels.proto...)
+		out.flushIfFull()
+	}
+}
+
+// metric is the Metric message of a sample, or that of the part's up for nil.
+func (p *Part) metric(s *sample) []byte {
+	if s != nil {
+		return p.Body.text(s)
+	}
+	value := 0.0
+	if p.Up {
+		value = 1
+	}
+	metric, _ := proto.Marshal(&dto.Metric{Gauge: &dto.Gauge{Value: &value}}) // has no field that can fail
+	return metric
+}

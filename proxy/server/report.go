@@ -1,0 +1,93 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// maxLines bounds the changes that are logged for one scrape.
+const maxLines = 100
+
+// lastScrape is what the last scrape left: only changes are logged.
+type lastScrape struct {
+	down      map[string]target.Reason // by target ID: targets that were down
+	conflicts map[conflict]bool
+}
+
+// report counts the outcomes, and logs each that is another than at the scrape
+// before. That a terminating pod no longer answers is no news.
+func (s *Server) report(answer scrape.Answer) {
+	s.metrics.gathered(answer)
+	now := lastScrape{down: map[string]target.Reason{}, conflicts: map[conflict]bool{}}
+	for _, r := range answer.Results {
+		if r.Outcome.Reason != target.OK && !r.Target.Terminating {
+			now.down[r.Target.ID] = r.Outcome.Reason
+		}
+	}
+	conflicts := conflictsOf(answer)
+	for _, c := range conflicts {
+		now.conflicts[c] = true
+	}
+	s.mu.Lock()
+	before := s.last
+	s.last = now
+	s.mu.Unlock()
+
+	lines := 0
+	for _, r := range answer.Results {
+		if now.down[r.Target.ID] == before.down[r.Target.ID] || r.Target.Terminating && r.Outcome.Reason != target.OK {
+			continue
+		}
+		if lines++; lines <= maxLines {
+			logOutcome(s.opts.Logger, r, before.down[r.Target.ID])
+		}
+	}
+	for _, c := range conflicts {
+		if before.conflicts[c] {
+			continue
+		}
+		if lines++; lines <= maxLines {
+			s.opts.Logger.Warn("conflict resolved", "kind", c.kind, "family", c.family, "targets", c.targets)
+		}
+	}
+	if lines > maxLines {
+		s.opts.Logger.Warn("more changes than are logged", "changes", lines, "logged", maxLines)
+	}
+}
+
+func logOutcome(log *slog.Logger, r scrape.Result, before target.Reason) {
+	log = log.With("namespace", r.Target.Namespace, "pod", r.Target.Pod, "url", r.Target.URL)
+	if r.Outcome.Reason == target.OK {
+		log.Info("target is up again", "was", before)
+		return
+	}
+	log.Warn("target is down", "reason", r.Outcome.Reason, "err", r.Outcome.Err, "duration", r.Outcome.Duration, "bytes", r.Outcome.Bytes)
+}
+
+// conflict is what had to be resolved in one family, with the names of five of the
+// targets concerned.
+type conflict struct {
+	kind            exposition.ConflictKind
+	family, targets string
+}
+
+func conflictsOf(answer scrape.Answer) []conflict {
+	var conflicts []conflict
+	for _, c := range answer.Conflicts() {
+		var targets []string
+		for _, part := range c.Parts[:min(len(c.Parts), 5)] {
+			t := answer.Results[part].Target
+			targets = append(targets, t.Namespace+"/"+t.Pod)
+		}
+		if more := len(c.Parts) - len(targets); more > 0 {
+			targets = append(targets, fmt.Sprintf("and %d more", more))
+		}
+		conflicts = append(conflicts, conflict{c.Kind, c.Family, strings.Join(targets, ", ")})
+	}
+	return conflicts
+}

@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// answerOf is what a scrape found of web-0, and of web-1 and so on.
+func answerOf(reasons ...target.Reason) scrape.Answer {
+	answer := scrape.Answer{Merged: exposition.Merge(exposition.Format{}, nil)}
+	for i, reason := range reasons {
+		outcome := target.Outcome{Reason: reason, Duration: time.Second, Bytes: 7}
+		if reason != target.OK {
+			outcome.Err = errors.New("why it is " + string(reason))
+		}
+		pod := &target.Target{ID: fmt.Sprint(i), Namespace: "ns", Pod: fmt.Sprint("web-", i), URL: "http://10.0.0.1/metrics"}
+		answer.Results = append(answer.Results, scrape.Result{Target: pod, Outcome: outcome})
+	}
+	return answer
+}
+
+// terminating is the same, of pods that are going away.
+func terminating(reasons ...target.Reason) scrape.Answer {
+	answer := answerOf(reasons...)
+	for _, r := range answer.Results {
+		r.Target.Terminating = true
+	}
+	return answer
+}
+
+// step is one scrape of several, and the lines that are logged of it.
+type step struct {
+	name   string
+	answer scrape.Answer
+	want   [][]string
+}
+
+func wantSteps(t *testing.T, steps []step) {
+	t.Helper()
+	s, _, log := newServer(t)
+	for i, step := range steps {
+		s.report(step.answer)
+		wantLines(t, fmt.Sprintf("step %d, %s", i, step.name), log.take(), step.want...)
+	}
+}
+
+// TestReport wants changes to be logged, and nothing else.
+func TestReport(t *testing.T) {
+	who := []string{"namespace=ns", "pod=web-0", "url=http://10.0.0.1/metrics"}
+	down := func(reason string) [][]string {
+		return [][]string{append([]string{"level=WARN", `msg="target is down"`, "reason=" + reason, `err="why it is ` + reason + `"`, "duration=1s", "bytes=7"}, who...)}
+	}
+	upAgain := func(reason string) [][]string {
+		return [][]string{append([]string{"level=INFO", `msg="target is up again"`, "was=" + reason}, who...)}
+	}
+	wantSteps(t, []step{
+		{"up", answerOf(target.OK), nil},
+		{"down", answerOf(target.Timeout), down("timeout")},
+		{"still down", answerOf(target.Timeout), nil},
+		{"another reason", answerOf(target.Parse), down("parse")},
+		{"up again", answerOf(target.OK), upAgain("parse")},
+		{"still up", answerOf(target.OK), nil},
+		{"down anew", answerOf(target.Parse), down("parse")},
+		{"gone", answerOf(), nil},
+		{"back and down", answerOf(target.Parse), down("parse")},
+		{"gone", answerOf(), nil},
+		{"back and up", answerOf(target.OK), nil},
+		{"another one is down", answerOf(target.OK, target.Status), [][]string{{"pod=web-1", "reason=status"}}},
+		{"both change", answerOf(target.TLS, target.OK), [][]string{{"pod=web-0", "reason=tls"}, {"pod=web-1", "was=status"}}},
+	})
+	wantSteps(t, []step{
+		{"terminating and up", terminating(target.OK), nil},
+		{"terminating and down", terminating(target.Connect), nil},
+		{"for another reason", terminating(target.Timeout), nil},
+		{"terminating and up again", terminating(target.OK), nil},
+		{"down after all", answerOf(target.Timeout), down("timeout")},
+		{"terminating and still down", terminating(target.Timeout), nil},
+		{"terminating and down for another reason", terminating(target.Connect), nil},
+		{"down, and not terminating, like another pod of this ID", answerOf(target.Connect), down("connect")},
+		{"terminating and up", terminating(target.OK), upAgain("connect")},
+	})
+}
+
+// TestReportConflicts wants what had to be resolved to be logged, with its family and
+// targets, when it is another than before.
+func TestReportConflicts(t *testing.T) {
+	merged := func(bodies ...string) scrape.Answer {
+		answer := answerOf()
+		var parts []exposition.Part
+		for i, body := range bodies {
+			pod := fmt.Sprint("web-", i)
+			labels := exposition.NewLabels([]exposition.Label{{Name: "pod", Value: pod}})
+			b, err := exposition.Read(strings.NewReader(body), exposition.Options{ContentType: "text/plain", Labels: labels})
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts = append(parts, exposition.Part{Labels: labels, Body: b})
+			answer.Results = append(answer.Results, scrape.Result{Target: &target.Target{ID: pod, Namespace: "ns", Pod: pod}, Outcome: target.Outcome{Reason: target.OK}})
+		}
+		answer.Merged = exposition.Merge(exposition.Format{}, parts)
+		return answer
+	}
+	const (
+		counter, gauge = "# TYPE m counter\nm 1\n", "# TYPE m gauge\nm 1\n"
+		twice          = "n 1\nn 1\n"
+		named          = "n{pod=\"x\"} 1\n"
+	)
+	line := func(kind, family, targets string) []string {
+		return []string{"level=WARN", `msg="conflict resolved"`, "kind=" + kind, "family=" + family, "targets=" + targets + "\n"}
+	}
+	wantSteps(t, []step{
+		{"agree", merged(counter, counter), nil},
+		{"disagree", merged(counter, gauge), [][]string{line("type", "m", `"ns/web-0, ns/web-1"`)}},
+		{"still", merged(counter, gauge), nil},
+		{"on more", merged(counter+twice, gauge), [][]string{line("duplicate", "n", "ns/web-0")}},
+		{"as before, with more samples", merged(counter+twice+"n 1\n", gauge), nil},
+		{"the same family in another way", merged(counter+twice+named, gauge), [][]string{line("label", "n", "ns/web-0")}},
+		{"the same of another target", merged(counter, gauge+twice), [][]string{line("duplicate", "n", "ns/web-1")}},
+		{"agree again", merged(counter, counter), nil},
+		{"disagree again", merged(counter, gauge), [][]string{line("type", "m", `"ns/web-0, ns/web-1"`)}},
+		{"one more", merged(counter, gauge, gauge), [][]string{line("type", "m", `"ns/web-0, ns/web-1, ns/web-2"`)}},
+		{"five", merged(twice, twice, twice, twice, twice), [][]string{line("duplicate", "n", `"ns/web-0, ns/web-1, ns/web-2, ns/web-3, ns/web-4"`)}},
+		{"many", merged(twice, twice, twice, twice, twice, twice, twice), [][]string{line("duplicate", "n", `"ns/web-0, ns/web-1, ns/web-2, ns/web-3, ns/web-4, and 2 more"`)}},
+		{"several", merged(twice+named+"up 1\n", counter), [][]string{line("duplicate", "n", "ns/web-0"), line("label", "n", "ns/web-0"), line("up", "up", "ns/web-0")}},
+	})
+}
+
+// TestReportLimit wants no more lines of one scrape than somebody can read, and to be
+// told how many there would have been. What is not logged is no news later, either.
+func TestReportLimit(t *testing.T) {
+	all := func(n int, reason target.Reason) scrape.Answer {
+		return answerOf(slices.Repeat([]target.Reason{reason}, n)...)
+	}
+	twice, err := exposition.Read(strings.NewReader("n 1\nn 1\n"), exposition.Options{ContentType: "text/plain"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	withConflict := func(answer scrape.Answer) scrape.Answer {
+		answer.Merged = exposition.Merge(exposition.Format{}, []exposition.Part{{Body: twice}})
+		return answer
+	}
+	s, _, log := newServer(t)
+	const summary = `msg="more changes than are logged"`
+	for _, step := range []struct {
+		name        string
+		answer      scrape.Answer
+		want        int
+		text        string // in each of them
+		wantSummary string
+	}{
+		{"as many as may be", all(100, target.Timeout), 100, "reason=timeout", ""},
+		{"no change", all(100, target.Timeout), 0, "", ""},
+		{"one too many", all(101, target.Parse), 100, "reason=parse", "changes=101 logged=100"},
+		{"no change", all(101, target.Parse), 0, "", ""},
+		{"far too many, up again", all(101, target.OK), 100, "up again", "changes=101 logged=100"},
+		{"far too many", all(5000, target.TLS), 100, "reason=tls", "changes=5000 logged=100"},
+		{"terminating ones do not count", terminating(slices.Repeat([]target.Reason{target.Connect}, 5000)...), 0, "", ""},
+		{"as many as may be, and a conflict", withConflict(all(100, target.Status)), 100, "reason=status", "changes=101 logged=100"},
+		{"no change", withConflict(all(100, target.Status)), 0, "", ""},
+	} {
+		s.report(step.answer)
+		got := log.take()
+		if step.wantSummary != "" {
+			last := got[len(got)-1]
+			if !strings.Contains(last, "level=WARN "+summary+" "+step.wantSummary) {
+				t.Errorf("%s: the last line is %q, want %s", step.name, last, step.wantSummary)
+			}
+			got = got[:len(got)-1]
+		}
+		if len(got) != step.want {
+			t.Errorf("%s: %d lines, want %d", step.name, len(got), step.want)
+		}
+		for _, line := range got {
+			if !strings.Contains(line, step.text) || strings.Contains(line, summary) {
+				t.Errorf("%s: a line is %q, want %q", step.name, line, step.text)
+			}
+		}
+	}
+}
+
+// TestReportIsNotLocked wants a log that is slow to keep no other scrape waiting.
+func TestReportIsNotLocked(t *testing.T) {
+	s, _, log := newServer(t)
+	s.opts.Logger = slog.New(&whileLogging{slog.NewTextHandler(log, nil), func() {
+		if !s.mu.TryLock() {
+			t.Error("the lock is held while a line is written")
+			return
+		}
+		s.mu.Unlock()
+	}})
+	s.report(answerOf(target.Timeout, target.OK))
+	s.report(answerOf(target.OK, target.Timeout))
+	if got := len(log.take()); got != 3 {
+		t.Errorf("%d lines, want 3", got)
+	}
+}
+
+// whileLogging calls check at each line.
+type whileLogging struct {
+	slog.Handler
+	check func()
+}
+
+func (h *whileLogging) Handle(ctx context.Context, r slog.Record) error {
+	h.check()
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h *whileLogging) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &whileLogging{h.Handler.WithAttrs(attrs), h.check}
+}
