@@ -2,6 +2,7 @@ package exposition
 
 import (
 	"bytes"
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -90,6 +91,46 @@ func (p *parser) declareFamilies() {
 			if name, typ := placeOf(p.opts.Format.syntax, d.typ, f.name, ""); name == f.name {
 				f.declared, f.typ = d, typ
 			}
+		}
+	}
+}
+
+// groupMetrics brings the samples of each metric together within their family, as
+// OpenMetrics wants them, in the order in which the metrics begin. Most bodies have
+// them so.
+func (p *parser) groupMetrics() {
+	for i := range p.body.families {
+		f := &p.body.families[i]
+		began := map[uint64]int{} // metric to its rank
+		var order []int32
+		isGrouped, last := true, -1
+		for s := f.first; s >= 0; s = p.body.samples[s].next {
+			rank, ok := began[p.metrics[s]]
+			if !ok {
+				rank = len(began)
+				began[p.metrics[s]] = rank
+			}
+			isGrouped = isGrouped && rank >= last
+			last = rank
+			order = append(order, s)
+		}
+		if isGrouped {
+			continue
+		}
+		slices.SortStableFunc(order, func(a, b int32) int {
+			return cmp.Compare(began[p.metrics[a]], began[p.metrics[b]])
+		})
+		p.body.relink(f, order)
+	}
+}
+
+// relink gives the samples of a family another order.
+func (b *Body) relink(f *family, order []int32) {
+	f.first, f.last = order[0], order[len(order)-1]
+	for i, s := range order {
+		b.samples[s].next = -1
+		if i+1 < len(order) {
+			b.samples[s].next = order[i+1]
 		}
 	}
 }

@@ -100,6 +100,9 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 		}
 		return f
 	}
+	for _, g := range demoted {
+		g.addBySampleName(at, parts)
+	}
 	for _, g := range groups {
 		if g.isOurs {
 			up := at(upName)
@@ -107,7 +110,6 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 		}
 		switch {
 		case slices.Contains(demoted, g):
-			g.addBySampleName(at, parts)
 		case g.isOurs:
 			g.addTo(at(upName), out)
 		default:
@@ -172,7 +174,6 @@ func (f *mergedFamily) joinBlocks() {
 	for _, b := range f.blocks {
 		if n := len(joined); n > 0 && joined[n-1].part == b.part {
 			joined[n-1].picked = append(joined[n-1].picked, b.picked...)
-			slices.Sort(joined[n-1].picked)
 		} else {
 			joined = append(joined, b)
 		}

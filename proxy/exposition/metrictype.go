@@ -52,7 +52,7 @@ func (t metricType) suffixes(in syntax) []string {
 	case summary:
 		return []string{"_sum", "_count", "_created"}
 	case gaugeHistogram:
-		return []string{"_bucket", "_gsum", "_gcount"}
+		return []string{"_bucket", "_gsum", "_gcount", "_sum", "_count"}
 	case info:
 		return []string{"_info"}
 	}

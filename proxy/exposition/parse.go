@@ -22,8 +22,9 @@ type parser struct {
 	declared map[string]*declaration
 	current  *declaration // of the last TYPE line, or nil
 	series   seriesSet
-	exposed  int  // samples so far, duplicates too
-	ended    bool // by # EOF
+	metrics  []uint64 // for OpenMetrics: of each sample, which metric it is of
+	exposed  int      // samples so far, duplicates too
+	ended    bool     // by # EOF
 }
 
 func newParser(raw []byte, in syntax, opts Options) *parser {
@@ -70,6 +71,9 @@ func (p *parser) parse() error {
 		return &SyntaxError{Line: 1 + bytes.Count(p.text, []byte("\n")), Err: errors.New("the body does not end with # EOF")}
 	}
 	p.declareFamilies()
+	if p.opts.Format.syntax == openMetrics {
+		p.groupMetrics()
+	}
 	return nil
 }
 
@@ -185,6 +189,9 @@ func (p *parser) sample() error {
 	}
 	p.body.add(f, s, len(l.name) != len(family))
 	p.body.series++
+	if p.opts.Format.syntax == openMetrics {
+		p.metrics = append(p.metrics, p.series.metricHash(l, p.typ(), family))
+	}
 	return nil
 }
 

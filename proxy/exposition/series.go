@@ -122,24 +122,41 @@ func (set *seriesSet) add(b *Body, f int32, s *sample, l *line) bool {
 // hash does not depend on the order of the labels.
 func (set *seriesSet) hash(l *line, under metricType) uint64 {
 	h := maphash.Bytes(set.seed, l.name)
-	floatLabel := under.floatLabel()
 	for _, p := range l.labels {
-		if len(p.value) == 0 {
-			continue
-		}
-		var value uint64
-		switch {
-		case floatLabel != "" && string(p.name) == floatLabel:
-			value = maphash.String(set.seed, canonicalFloat(unescape(p.value)))
-		case bytes.IndexByte(p.value, '\\') >= 0:
-			value = maphash.String(set.seed, unescape(p.value))
-		default:
-			value = maphash.Bytes(set.seed, p.value)
-		}
-		h += 31*maphash.Bytes(set.seed, p.name) ^ value
+		h += set.labelHash(p, under)
 	}
 	if len(l.timestamp) > 0 {
 		h += 37 * maphash.Comparable(set.seed, l.millis)
+	}
+	return h
+}
+
+func (set *seriesSet) labelHash(p pair, under metricType) uint64 {
+	var value uint64
+	switch {
+	case len(p.value) == 0:
+		return 0
+	case string(p.name) == under.floatLabel():
+		value = maphash.String(set.seed, canonicalFloat(unescape(p.value)))
+	case bytes.IndexByte(p.value, '\\') >= 0:
+		value = maphash.String(set.seed, unescape(p.value))
+	default:
+		value = maphash.Bytes(set.seed, p.value)
+	}
+	return 31*maphash.Bytes(set.seed, p.name) ^ value
+}
+
+// metricHash is equal for the samples of one metric of a family: those with the same
+// labels, but for le, quantile, or the state of a stateset, which has the family's
+// name.
+func (set *seriesSet) metricHash(l *line, typ metricType, family string) uint64 {
+	h := uint64(0)
+	for _, p := range l.labels {
+		name := string(p.name)
+		isPart := name == typ.floatLabel() || typ == gaugeHistogram && name == "le" || typ == stateset && name == family
+		if !isPart {
+			h += set.labelHash(p, untyped)
+		}
 	}
 	return h
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -36,7 +37,8 @@ var farFuture = regexp.MustCompile(`[0-9]{16}`)
 
 // isDeliberate says whether a body is treated otherwise than by Prometheus on
 // purpose: a NUL byte can end Prometheus's parse of text in silence, blanks before a
-// name become part of it there, and timestamps in the far future are lost.
+// name become part of it there, timestamps in the far future are lost, and
+// OpenMetrics must be valid UTF-8 throughout.
 func isDeliberate(b body) bool {
 	if b.contentType == protobuf {
 		return false
@@ -45,7 +47,7 @@ func isDeliberate(b body) bool {
 		return true
 	}
 	if b.contentType != textFormat {
-		return false
+		return !utf8.Valid(b.text) // in the name of an exemplar's label
 	}
 	for l := range bytes.Lines(b.text) {
 		if l[0] == ' ' || l[0] == '\t' {
