@@ -102,6 +102,9 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 // omLabel takes `="value"` after a label name.
 func (s *scanner) omLabel(l *line, name []byte, ofExemplar bool) error {
 	labels := l.labels
+	if !bytes.HasPrefix(s.text[s.pos:], []byte(`="`)) {
+		return fmt.Errorf("want = and a quoted value after label %.80s, found %q", name, s.peek())
+	}
 	if err := s.labelValue(l, name); err != nil {
 		return err
 	}

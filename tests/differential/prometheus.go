@@ -23,9 +23,9 @@ import (
 
 // Content-Types of bodies and answers.
 const (
-	textFormat  = "text/plain; version=0.0.4; charset=utf-8"
-	openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-	protobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+	TextFormat  = "text/plain; version=0.0.4; charset=utf-8"
+	OpenMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+	Protobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
 
 // series is one sample as Prometheus sees it before it adds a target's labels.
@@ -34,6 +34,7 @@ type series struct {
 	value     string        // bits, or a native histogram
 	ts        *int64        // nil if there is none
 	exemplars []string
+	typ       model.MetricType // as Prometheus stores it
 }
 
 func (s series) key() string {
@@ -56,6 +57,8 @@ func parse(body []byte, contentType string) ([]series, error) {
 		return nil, err
 	}
 	var all []series
+	var family string
+	var typ model.MetricType
 	for {
 		entry, err := p.Next()
 		if errors.Is(err, io.EOF) {
@@ -77,11 +80,20 @@ func parse(body []byte, contentType string) ([]series, error) {
 			var fh *histogram.FloatHistogram
 			_, ts, h, fh = p.Histogram()
 			s.value = fmt.Sprint(h, fh)
+		case textparse.EntryType:
+			var name []byte
+			name, typ = p.Type()
+			family = string(name)
+			continue
 		default:
 			continue
 		}
 		p.Labels(&l)
 		s.labels = l.Copy().WithoutEmpty()
+		s.typ = model.MetricTypeUnknown
+		if isPartOf(s.labels.Get(model.MetricNameLabel), family, typ) {
+			s.typ = typ
+		}
 		if ts != nil {
 			s.ts = new(*ts)
 		}
@@ -128,29 +140,32 @@ func withTargetLabels(l, target labels.Labels) labels.Labels {
 // exposed but for duplicates, of which the first wins. An answer in text has no
 // exemplars and no timestamps before 1970; what comes as lines loses its exemplars in
 // protobuf, and a timestamp of 0 cannot be told there.
-func expected(body []series, bodyType string, target labels.Labels, answerType string) []string {
+func expected(body []series, bodyType string, target labels.Labels, answerType string) []series {
 	seen := map[string]bool{}
-	var want []string
+	var want []series
 	up := withTargetLabels(labels.FromStrings(model.MetricNameLabel, "up"), target)
-	want = append(want, series{labels: up, value: strconv.FormatUint(math.Float64bits(1), 16)}.String())
+	want = append(want, series{labels: up, value: strconv.FormatUint(math.Float64bits(1), 16), typ: model.MetricTypeGauge})
 	for _, s := range body {
 		s.labels = withTargetLabels(s.labels, target)
 		if labels.Equal(s.labels, up) || seen[s.key()] {
 			continue
 		}
-		if answerType == textFormat || answerType == protobuf && bodyType != protobuf {
+		if answerType == TextFormat || answerType == Protobuf && bodyType != Protobuf {
 			s.exemplars = nil
 		}
-		if answerType == protobuf && s.ts != nil && *s.ts == 0 {
+		if answerType == Protobuf && s.ts != nil && *s.ts == 0 {
 			continue // 0 would be none there
 		}
-		if answerType == textFormat {
+		if answerType == TextFormat {
 			if s.ts != nil && *s.ts < 0 {
 				continue
 			}
 		}
 		seen[s.key()] = true
-		want = append(want, s.String())
+		if bodyType != answerType {
+			s.typ = "" // may become another
+		}
+		want = append(want, s)
 	}
 	return want
 }
@@ -193,4 +208,18 @@ func metadataName(rest string) string {
 	}
 	name, _, _ := strings.Cut(rest, " ")
 	return name
+}
+
+// isPartOf says whether Prometheus takes a series for one of a family (scrape.go
+// isSeriesPartOfFamily), and so gives it the family's type.
+func isPartOf(name, family string, typ model.MetricType) bool {
+	suffixes := map[model.MetricType][]string{
+		model.MetricTypeCounter:        {"_total"},
+		model.MetricTypeHistogram:      {"_bucket", "_sum", "_count"},
+		model.MetricTypeGaugeHistogram: {"_bucket", "_gsum", "_gcount"},
+		model.MetricTypeSummary:        {"_sum", "_count"},
+		model.MetricTypeInfo:           {"_info"},
+	}[typ]
+	suffix, ok := strings.CutPrefix(name, family)
+	return ok && (suffix == "" || slices.Contains(suffixes, suffix))
 }

@@ -14,20 +14,20 @@ import (
 // What is well-formed is accepted or refused as Prometheus does.
 func TestProtobuf(t *testing.T) {
 	for _, b := range protobufBodies(t) {
-		_, theirs := parse(b.text, protobuf)
-		for _, accept := range []string{"", openMetrics, protobuf} {
-			_, err := exposition.Read(bytes.NewReader(b.text), exposition.Options{Format: exposition.Negotiate(accept), ContentType: protobuf})
+		_, theirs := parse(b.Text, Protobuf)
+		for _, accept := range []string{"", OpenMetrics, Protobuf} {
+			_, err := exposition.Read(bytes.NewReader(b.Text), exposition.Options{Format: exposition.Negotiate(accept), ContentType: Protobuf})
 			if (err == nil) != (theirs == nil) {
-				t.Errorf("for %q: we say %v, Prometheus says %v\n%q", accept, err, theirs, b.text)
+				t.Errorf("for %q: we say %v, Prometheus says %v\n%q", accept, err, theirs, b.Text)
 			}
 		}
 	}
 }
 
 // protobufBodies are bodies in protobuf, as text that a person can read.
-func protobufBodies(tb testing.TB) []body {
+func protobufBodies(tb testing.TB) []Body {
 	tb.Helper()
-	var all []body
+	var all []Body
 	for _, families := range [][]string{
 		{
 			`name: "a_total" help: "Things." type: COUNTER metric { label { name: "x" value: "1" } counter { value: 1 exemplar { label { name: "t" value: "1" } value: 0.5 timestamp { seconds: 1700000000 } } created_timestamp { seconds: 1600000000 } } }`,
@@ -66,7 +66,7 @@ func protobufBodies(tb testing.TB) []body {
 				tb.Fatal(err)
 			}
 		}
-		all = append(all, body{out.Bytes(), protobuf}, body{out.Bytes()[:out.Len()-1], protobuf})
+		all = append(all, Body{out.Bytes(), Protobuf}, Body{out.Bytes()[:out.Len()-1], Protobuf})
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -22,7 +23,7 @@ func (c component) cachedBuild(ctx context.Context, progress io.Writer) (string,
 	if err != nil {
 		return "", fmt.Errorf("cannot build %s: %w", c.name, err)
 	}
-	source := filepath.Join(root, "tests", "components", c.name)
+	source := filepath.Join(root, "tests", "components", cmp.Or(c.source, c.name))
 	key, err := c.cacheKey(ctx, source)
 	if err != nil {
 		return "", fmt.Errorf("cannot build %s: %w", c.name, err)

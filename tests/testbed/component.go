@@ -14,9 +14,10 @@ import (
 )
 
 // A component is a program of somebody else that the bed runs. Its version and
-// dependencies are pinned in tests/components/NAME/go.mod.
+// dependencies are pinned in tests/components/SOURCE/go.mod.
 type component struct {
 	name     string
+	source   string // the directory of its module; empty means its name
 	module   string // the one whose version is the component's
 	pkg      string // the main package
 	tags     string // build tags
@@ -45,13 +46,29 @@ func components() []component {
 		name: "node_exporter", module: "github.com/prometheus/node_exporter", pkg: "github.com/prometheus/node_exporter",
 		duration: "about 15 seconds",
 		onPath:   []string{"node_exporter", "prometheus-node-exporter"},
+	}, {
+		name: "kube-scheduler", source: "kube-apiserver", module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-scheduler",
+		duration: "about 30 seconds",
+		onPath:   []string{"kube-scheduler"}, oldest: "1.30.0",
+	}, {
+		name: "kube-controller-manager", source: "kube-apiserver", module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager",
+		duration: "about a minute",
+		onPath:   []string{"kube-controller-manager"}, oldest: "1.30.0",
+	}, {
+		name: "kwok", module: "sigs.k8s.io/kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok",
+		duration: "about a minute",
+		onPath:   []string{"kwok"},
+	}, {
+		name: "metrics-server", module: "sigs.k8s.io/metrics-server", pkg: "sigs.k8s.io/metrics-server/cmd/metrics-server",
+		duration: "about 90 seconds",
+		onPath:   []string{"metrics-server"},
 	}}
 }
 
 // Binary returns the path of a component's program. It takes the first of: the
 // directory KUBEBUILDER_ASSETS, PATH, the cache of earlier builds, a new build.
 // A build says so on progress; it takes minutes the first time.
-// The names are etcd, kube-apiserver, prometheus and node_exporter.
+// The names are those of the table above.
 func Binary(ctx context.Context, name string, progress io.Writer) (string, error) {
 	all := components()
 	i := slices.IndexFunc(all, func(c component) bool { return c.name == name })
