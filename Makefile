@@ -1,7 +1,7 @@
 # make demo and make test are what the README says. make help lists the rest.
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-MODULES  := . tests tests/differential
+MODULES  := . tests
 LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci-lint
 FUZZTIME ?= 10s
 
@@ -33,11 +33,11 @@ lint: ## format, vet, linters, and go.mod files that say what is used
 
 unit: ## with the race detector, and against Prometheus's own parser
 	go test -race ./proxy/...
-	cd tests/differential && go test .
+	cd tests && go test ./differential
 
 fuzz: ## each fuzz target for FUZZTIME
 	go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
-	cd tests/differential && go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .
+	cd tests && go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./differential
 
 integration: ## on a real API server, real exporters and a real Prometheus
 	cd tests && go test -count=1 -timeout 20m ./...

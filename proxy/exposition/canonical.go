@@ -120,6 +120,9 @@ func canonicalFloat(value string) string {
 	if err != nil {
 		return value
 	}
+	if f == 0 {
+		return "0.0" // of -0 too
+	}
 	s := strconv.FormatFloat(f, 'g', -1, 64)
 	if strings.ContainsAny(s, "e.IN") {
 		return s

@@ -21,13 +21,13 @@ type ClusterOptions struct {
 // A Cluster is a real API server on a real etcd, without nodes or controllers.
 type Cluster struct {
 	Server string               // https://127.0.0.1:PORT
+	Etcd   string               // http://127.0.0.1:PORT, also of its metrics
 	Client kubernetes.Interface // of the administrator, without a rate limit
 	Admin  User                 // may do everything
 	Proxy  User                 // may get, list and watch pods everywhere, and nothing else
 
 	bed         *Bed
 	credentials *credentials
-	etcd        string // its URL
 	port        int
 	apiServer   *Process
 }
@@ -48,7 +48,7 @@ func (b *Bed) StartCluster(ctx context.Context, options ClusterOptions) (*Cluste
 	}
 	c := &Cluster{
 		Server: "https://127.0.0.1:" + strconv.Itoa(port), Admin: credentials.admin,
-		bed: b, credentials: credentials, etcd: etcd, port: port,
+		Etcd: etcd, bed: b, credentials: credentials, port: port,
 	}
 	c.Client, err = kubernetes.NewForConfig(&rest.Config{
 		Host: c.Server, BearerToken: c.Admin.Token, QPS: -1, Timeout: time.Minute,
@@ -107,7 +107,7 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 		return fmt.Errorf("cannot start the API server: %w", err)
 	}
 	c.apiServer, err = c.bed.Start(Command{Name: "kube-apiserver", Path: binary, Args: []string{
-		"--etcd-servers=" + c.etcd,
+		"--etcd-servers=" + c.Etcd,
 		// The address that it tells others must not depend on this machine's network;
 		// a loopback one is refused as an endpoint of the kubernetes service.
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
