@@ -129,7 +129,7 @@ func checkFormat(t testing.TB, format exposition.Format, answerType string, bodi
 		t.Fatalf("Prometheus refuses the answer: %v\n%s", err, answer)
 	}
 	if answerType != Protobuf {
-		if err := checkForm(answer); err != nil {
+		if err := checkStrict(answer, answerType); err != nil {
 			t.Fatalf("%v\n%s", err, answer)
 		}
 	}

@@ -4,12 +4,10 @@
 package differential
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,46 +166,6 @@ func expected(body []series, bodyType string, target labels.Labels, answerType s
 		want = append(want, s)
 	}
 	return want
-}
-
-// checkForm checks what Prometheus lets pass and other parsers do not: one TYPE
-// and at most one HELP a family, before its samples, which are in one group.
-func checkForm(answer []byte) error {
-	types, helps, units, ended := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
-	current := ""
-	for l := range bytes.Lines(answer) {
-		if string(l) == "# EOF\n" || !bytes.HasPrefix(l, []byte("# ")) {
-			continue
-		}
-		kind, rest, _ := strings.Cut(strings.TrimPrefix(string(l), "# "), " ")
-		name := metadataName(rest)
-		set := map[string]map[string]bool{"TYPE": types, "HELP": helps, "UNIT": units}[kind]
-		if set[name] {
-			return fmt.Errorf("second %s of %s", kind, name)
-		}
-		set[name] = true
-		if name != current {
-			if ended[name] {
-				return fmt.Errorf("family %s stands in two groups", name)
-			}
-			ended[current] = true
-			current = name
-		}
-	}
-	return nil
-}
-
-// quotedName is a name in quotes, which may hold blanks and escaped quotes.
-var quotedName = regexp.MustCompile(`^"(\\.|[^\\"])*"`)
-
-// metadataName is the name at the start of what follows HELP or TYPE, with its
-// quotes if it has any.
-func metadataName(rest string) string {
-	if name := quotedName.FindString(rest); name != "" {
-		return name
-	}
-	name, _, _ := strings.Cut(rest, " ")
-	return name
 }
 
 // isPartOf says whether Prometheus takes a series for one of a family (scrape.go
