@@ -11,8 +11,8 @@ FUZZTIME ?= 10s
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
 
-build: ## bin/metrics-proxy
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/metrics-proxy ./proxy
+build: ## ./metrics-proxy
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o metrics-proxy ./proxy
 
 demo: ## a cluster, exporters, the proxy and Prometheus on this machine, until Ctrl-C
 	@go build -C tests -o $(CURDIR)/bin/demo ./demo
@@ -47,4 +47,4 @@ bench: ## reading and merging, and the time from start to first scrape with 1,00
 	cd tests && go test -count=1 -run '^$$' -bench . -benchtime 10x ./integration
 
 clean: ## what was built here; built components stay in ~/.cache/metrics-k8s-proxy
-	rm -rf bin
+	rm -rf bin metrics-proxy

@@ -53,7 +53,10 @@ func groupFamilies(parts []Part) map[string]*group {
 }
 
 // demotions returns the groups that cannot stand as one family each, by name: their
-// members disagree, or their name is that of another's samples.
+// members disagree, or their name is that of another's samples. Two families of one
+// name, which only OpenMetrics can have, are a counter and another one, which stays if
+// its samples have no suffix: every Go program has a gauge go_memstats_alloc_bytes and
+// a counter go_memstats_alloc_bytes_total.
 func demotions(groups map[string]*group, out syntax) []*group {
 	if out == protobuf {
 		return nil // one name may have families of several types
@@ -67,10 +70,18 @@ func demotions(groups map[string]*group, out syntax) []*group {
 	}
 	for _, g := range groups {
 		written := g.written(out)
-		if other := byWritten[written]; other != nil {
+		other := byWritten[written]
+		switch {
+		case other == nil:
+			byWritten[written] = g
+		case len(other.suffixes(out)) == 0: // a counter foo_total beside a gauge foo
+			demote(g)
+		case len(g.suffixes(out)) == 0:
+			demote(other)
+			byWritten[written] = g
+		default:
 			demote(g, other)
 		}
-		byWritten[written] = g
 	}
 	for _, g := range groups {
 		if g.disagrees(out) {

@@ -123,6 +123,19 @@ func TestListWithoutWatch(t *testing.T) {
 	}
 }
 
+// A Role in each of NAMESPACES is enough.
+func TestRoleIsEnough(t *testing.T) {
+	a := pod(t, "role", 3500, exporter.Replay([]byte("a 1\n")))
+	b := pod(t, "role", 3501, exporter.Replay([]byte("a 1\n")))
+	b.Namespace = "role-other"
+	createPods(t, a, b)
+	user, err := shared.cluster.NewUser(t.Context(), "role", testbed.Grant{Namespace: "role", Rules: testbed.PodRules("get", "list", "watch")})
+	must(t, err)
+	config, err := shared.cluster.Kubeconfig(user, "")
+	must(t, err)
+	wantTargets(t, startProxy(t, "role", map[string]string{"KUBECONFIG": config, "NAMESPACES": "role"}), a.Name)
+}
+
 func TestForbiddenIsNotReady(t *testing.T) {
 	user, err := shared.cluster.NewUser(t.Context(), "nobody")
 	if err != nil {
