@@ -81,7 +81,8 @@ func (b *Body) Samples() int { return b.series }
 
 // Read reads a body to its end, checks it, and indexes it for an answer in
 // Options.Format. An empty body is valid, whatever its Content-Type. It returns an
-// error of r as it is, a ContentTypeError, a *SyntaxError, or ErrTooManySamples.
+// error of r as it is, a ContentTypeError, a *SyntaxError, ErrTooManySamples, or
+// context.Canceled if Options.Done was closed.
 func Read(r io.Reader, opts Options) (*Body, error) {
 	var first [1]byte
 	if _, err := io.ReadFull(r, first[:]); err != nil {

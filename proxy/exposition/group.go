@@ -3,7 +3,6 @@ package exposition
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -12,7 +11,9 @@ import (
 type group struct {
 	name    string
 	members []member // in the order of the parts
-	isOurs  bool     // the family is the proxy's own: up
+
+	isOurs    bool // the family is the proxy's own: up
+	isDemoted bool // see demotions
 }
 
 // member is the family of one part. It has samples.
@@ -52,7 +53,7 @@ func groupFamilies(parts []Part) map[string]*group {
 	return groups
 }
 
-// demotions returns the groups that cannot stand as one family each, by name: their
+// demotions finds the groups that cannot stand as one family each, by name: their
 // members disagree, or their name is that of another's samples. Two families of one
 // name, which only OpenMetrics can have, are a counter and another one, which stays if
 // its samples have no suffix: every Go program has a gauge go_memstats_alloc_bytes and
@@ -61,11 +62,14 @@ func demotions(groups map[string]*group, out syntax) []*group {
 	if out == protobuf {
 		return nil // one name may have families of several types
 	}
-	demoted := map[string]*group{}
+	var demoted []*group
 	byWritten := make(map[string]*group, len(groups))
 	demote := func(groups ...*group) {
 		for _, g := range groups {
-			demoted[g.name] = g
+			if !g.isDemoted {
+				g.isDemoted = true
+				demoted = append(demoted, g)
+			}
 		}
 	}
 	for _, g := range groups {
@@ -93,7 +97,8 @@ func demotions(groups map[string]*group, out syntax) []*group {
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(demoted), func(a, b *group) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(demoted, func(a, b *group) int { return cmp.Compare(a.name, b.name) })
+	return demoted
 }
 
 // typ is the type that the members agree on, and false if they do not. Members

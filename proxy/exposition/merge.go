@@ -109,7 +109,7 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 			up.typ, up.help = gauge, upHelp
 		}
 		switch {
-		case slices.Contains(demoted, g):
+		case g.isDemoted:
 		case g.isOurs:
 			g.addTo(at(upName), out)
 		default:
