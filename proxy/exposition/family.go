@@ -43,12 +43,10 @@ func (p *parser) isMember(suffix string) bool {
 // memberFamily is the family of a sample of the current declaration.
 func (p *parser) memberFamily(suffix string) (int32, error) {
 	d := p.current
-	base := d.name
-	if escaped := p.escapeName([]byte(base)); string(escaped) != base {
-		base = string(escaped)
-		p.line.name, p.line.canonical = []byte(base+suffix), false
+	if d.written != d.name {
+		p.line.name, p.line.canonical = []byte(d.written+suffix), false
 	}
-	name, typ := placeOf(p.opts.Format.syntax, d.typ, base, suffix)
+	name, typ := placeOf(p.opts.Format.syntax, d.typ, d.written, suffix)
 	f, err := p.family(name)
 	if err != nil {
 		return 0, err
@@ -83,7 +81,7 @@ func placeOf(out syntax, typ metricType, base, suffix string) (string, metricTyp
 func (p *parser) declareFamilies() {
 	byEscaped := make(map[string]*declaration, len(p.declared))
 	for _, name := range slices.Sorted(maps.Keys(p.declared)) {
-		byEscaped[string(p.escapeName([]byte(name)))] = p.declared[name]
+		byEscaped[p.declared[name].written] = p.declared[name]
 	}
 	for i := range p.body.families {
 		f := &p.body.families[i]

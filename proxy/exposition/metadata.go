@@ -9,10 +9,11 @@ import (
 
 // declaration is what the HELP, TYPE and UNIT lines of a body say of one name.
 type declaration struct {
-	name string
-	help string // unescaped
-	unit string
-	typ  metricType
+	name    string
+	written string // as the answer can carry it
+	help    string // unescaped
+	unit    string
+	typ     metricType
 }
 
 // metadata takes the name and text of a HELP, TYPE or UNIT line. One byte separates
@@ -36,7 +37,7 @@ func (p *parser) metadata(keyword string) error {
 	}
 	d := p.declared[string(name)]
 	if d == nil {
-		d = &declaration{name: string(name)}
+		d = &declaration{name: string(name), written: string(p.escapeName(name))}
 		p.declared[d.name] = d
 	}
 	return p.declare(d, keyword, text)
@@ -60,7 +61,7 @@ func (p *parser) declare(d *declaration, keyword string, text []byte) error {
 		if !utf8.Valid(text) {
 			return fmt.Errorf("HELP of %.80s is not valid UTF-8: %.80q", d.name, text)
 		}
-		d.help = unescapeHelp(p.in, bytes.ReplaceAll(text, []byte("\r"), nil))
+		d.help = strings.ReplaceAll(unescapeHelp(p.in, text), "\r", "")
 	}
 	return nil
 }
@@ -74,7 +75,7 @@ func isUnitOf(unit, name string) bool {
 // unescapeHelp reads the text of a HELP line: the text format knows no escaped
 // quotes there.
 func unescapeHelp(in syntax, text []byte) string {
-	if in == openMetrics {
+	if in == openMetrics || bytes.IndexByte(text, '\\') < 0 {
 		return unescape(text)
 	}
 	return strings.NewReplacer(`\\`, `\`, `\n`, "\n").Replace(string(text))

@@ -34,12 +34,13 @@ func (m *Merged) writeText(out *writer, f *mergedFamily) {
 		if out.err != nil {
 			return
 		}
-		text, insert := []byte(upLine(p.Up)), len(upName)
-		if s != nil {
-			text, insert = p.Body.text(s), int(s.insert-s.start)
-			if s.under != f.typ && s.under.floatLabel() != "" {
-				text, insert = withCanonicalFloat(out.syntax, text, s.under.floatLabel())
-			}
+		if s == nil {
+			out.sample([]byte(upLine(p.Up)), len(upName), p.Labels)
+			continue
+		}
+		text, insert := p.Body.text(s), int(s.insert-s.start)
+		if s.under != f.typ && s.under.floatLabel() != "" {
+			text, insert = withCanonicalFloat(out.syntax, text, s.under.floatLabel())
 		}
 		out.sample(text, insert, p.Labels)
 	}
