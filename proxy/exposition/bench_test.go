@@ -47,3 +47,33 @@ func BenchmarkMerge(b *testing.B) {
 		}
 	}
 }
+
+// No object is made per sample, in reading, merging and writing: more samples of the
+// same families take hardly more allocations.
+func TestAllocations(t *testing.T) {
+	body := func(samples int) string {
+		var b strings.Builder
+		b.WriteString("# HELP m_total Things.\n# TYPE m_total counter\n")
+		for i := range samples {
+			fmt.Fprintf(&b, "m_total{i=\"%d\"} %d\n", i, i)
+		}
+		return b.String()
+	}
+	for name, format := range answers {
+		allocations := func(samples int) float64 {
+			text, labels := body(samples), labelsOf("pod=a")
+			return testing.AllocsPerRun(5, func() {
+				b, err := Read(strings.NewReader(text), Options{Format: format, ContentType: textType, Labels: labels})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Merge(format, []Part{{Labels: labels, HasUp: true, Body: b}}).WriteTo(io.Discard); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		if few, many := allocations(100), allocations(10_000); many > few+500 {
+			t.Errorf("%s: %v allocations for 100 samples, %v for 10,000", name, few, many)
+		}
+	}
+}
