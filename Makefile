@@ -6,7 +6,7 @@ LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test format lint unit fuzz integration bench clean
+.PHONY: help build demo test format lint unit fuzz components integration bench clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
@@ -39,7 +39,11 @@ fuzz: ## each fuzz target for FUZZTIME
 	go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
 	cd tests && go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./differential
 
-integration: ## on a real API server, real exporters and a real Prometheus
+components: ## the programs of others that the tests run, once
+	@echo "components (built once, about 10 minutes on 2 cores)"
+	@cd tests && go run ./components/build
+
+integration: components ## on a real API server, real exporters and a real Prometheus
 	cd tests && go test -count=1 -timeout 20m ./...
 
 bench: ## reading and merging, and the time from start to first scrape with 1,000 pods

@@ -65,10 +65,19 @@ func components() []component {
 	}}
 }
 
+// Components are the names of all components.
+func Components() []string {
+	var names []string
+	for _, c := range components() {
+		names = append(names, c.name)
+	}
+	return names
+}
+
 // Binary returns the path of a component's program. It takes the first of: the
 // directory KUBEBUILDER_ASSETS, PATH, the cache of earlier builds, a new build.
 // A build says so on progress; it takes minutes the first time.
-// The names are those of the table above.
+// The names are those of Components.
 func Binary(ctx context.Context, name string, progress io.Writer) (string, error) {
 	all := components()
 	i := slices.IndexFunc(all, func(c component) bool { return c.name == name })
