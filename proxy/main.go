@@ -51,7 +51,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "serve":
 		return withConfig(environ, stderr, func(c config.Config, p *program) error { return p.serve(ctx, c.Serve) })
 	case "scrape":
-		return withConfig(environ, stderr, func(c config.Config, p *program) error { return p.scrape(ctx, c.Scrape, stdout) })
+		return withConfig(environ, stderr, func(_ config.Config, p *program) error { return p.scrape(ctx, stdout) })
 	case "healthcheck":
 		return healthcheck(ctx, environ)
 	case "version":

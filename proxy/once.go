@@ -8,14 +8,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/canonical/metrics-k8s-proxy/proxy/config"
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
 // scrape scrapes all targets once and prints the answer. That a target is down is
 // an error.
-func (p *program) scrape(ctx context.Context, s config.Scrape, stdout io.Writer) error {
+func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	follow, cancel := context.WithCancel(ctx)
 	var following sync.WaitGroup
 	following.Go(func() { p.pods.Run(follow) })
@@ -24,7 +23,7 @@ func (p *program) scrape(ctx context.Context, s config.Scrape, stdout io.Writer)
 	if err := p.waitUntilReady(ctx); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(time.Duration(s.Timeout))
+	deadline := time.Now().Add(p.scrapeTimeout)
 	answer := p.client.Gather(ctx, p.pods.Targets(), exposition.Negotiate(""), func(int64) time.Time { return deadline })
 	if ctx.Err() != nil {
 		return interrupted(ctx)

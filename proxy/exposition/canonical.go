@@ -86,24 +86,27 @@ func appendSeconds(dst []byte, millis int64) ([]byte, bool) {
 	if millis%1000 != 0 {
 		dst = fmt.Appendf(dst, ".%03d", millis%1000)
 	}
-	if millisOf(dst[start:]) == millis {
+	readsAs := func(text []byte) int64 {
+		seconds, _ := parseFloat(text) // which was written just now
+		return millisOf(seconds)
+	}
+	if readsAs(dst[start:]) == millis {
 		return dst, true
 	}
 	if millis%1000 == 0 {
 		dst = append(dst, ".000"...)
 	}
 	dst = append(dst, '5') // the float was a little too small
-	return dst, millisOf(dst[start:]) == millis
+	return dst, readsAs(dst[start:]) == millis
 }
 
-// millisOf reads seconds as Prometheus does. Milliseconds that an int64 cannot hold
-// count as the earliest there are.
-func millisOf(seconds []byte) int64 {
-	f, _ := strconv.ParseFloat(string(seconds), 64)
-	if math.Abs(f) >= math.MaxInt64/1000 {
+// millisOf cuts seconds to milliseconds as Prometheus does. What an int64 cannot hold
+// counts as the earliest there is.
+func millisOf(seconds float64) int64 {
+	if math.Abs(seconds) >= math.MaxInt64/1000 {
 		return math.MinInt64
 	}
-	return int64(f * 1000)
+	return int64(seconds * 1000)
 }
 
 func appendQuoted(dst []byte, s string) []byte {

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// familyOf returns the family of the answer that a sample belongs to, and gives the
-// name in the line the form that the answer can carry. The sample's family in its own
+// familyOf returns the family of the answer that the line belongs to, and gives the
+// name in it the form that the answer can carry. The sample's family in its own
 // body is that of the TYPE in force if its name fits, else the one of its own name.
 // Prometheus sees it in the same way: the type that it stores, and the buckets that
 // it converts, follow the last TYPE.
-func (p *parser) familyOf(name []byte) (int32, error) {
+func (p *parser) familyOf() (int32, error) {
 	l := &p.line
 	if p.current != nil {
-		if suffix, ok := bytes.CutPrefix(name, []byte(p.current.name)); ok {
+		if suffix, ok := bytes.CutPrefix(l.name, []byte(p.current.name)); ok {
 			if p.isMember(string(suffix)) {
 				return p.memberFamily(string(suffix))
 			}
 		}
 	}
-	if escaped := p.escapeName(name); !bytes.Equal(escaped, name) {
+	if escaped := p.escapeName(l.name); !bytes.Equal(escaped, l.name) {
 		l.name, l.canonical = escaped, false
 	}
 	return p.family(string(l.name))

@@ -39,9 +39,6 @@ func NewLabels(labels []Label) Labels {
 	return l
 }
 
-// String is the rendered form, `a="x",b="y"`: equal for equal labels.
-func (l Labels) String() string { return string(l.text) }
-
 func (l Labels) has(name []byte) bool {
 	return slices.Contains(l.names, string(name))
 }

@@ -19,18 +19,20 @@ type line struct {
 	name      []byte // unescaped
 	labels    []pair
 	value     []byte
-	timestamp []byte // as the format writes it, empty if there is none
-	millis    int64  // the timestamp in milliseconds
-	exemplar  []byte // OpenMetrics: from # on, as it stands there; empty if there is none
-	start     int    // of the text, after leading blanks
-	insert    int    // where labels can be inserted into the text
-	end       int    // of the text, before trailing blanks and the line feed
-	canonical bool   // the text has the canonical form, and so can be copied
+	number    float64 // that value is
+	timestamp []byte  // as the format writes it, empty if there is none
+	millis    int64   // the timestamp in milliseconds
+	exemplar  []byte  // OpenMetrics: from # on, as it stands there; empty if there is none
+	start     int     // of the text, after leading blanks
+	insert    int     // where labels can be inserted into the text
+	end       int     // of the text, before trailing blanks and the line feed
+	canonical bool    // the text has the canonical form, and so can be copied
 }
 
 // scanner takes the text format apart, with the exact grammar of Prometheus's
 // lexer (model/textparse promlex.l), but for two deliberate differences: blanks
-// before a name are not part of it, and a NUL byte never ends the text.
+// before a name are not part of it, and a NUL byte never ends the text. What it does
+// for OpenMetrics stands in omline.go.
 type scanner struct {
 	text  []byte
 	pos   int
@@ -224,7 +226,8 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 		s.pos++
 	}
 	l.value, l.end = s.text[start:s.pos], s.pos
-	if err := checkFloat(l.value); err != nil {
+	var err error
+	if l.number, err = parseFloat(l.value); err != nil {
 		return err
 	}
 	gap := s.blanks()
@@ -234,7 +237,6 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 	}
 	if s.pos > start {
 		l.timestamp, l.end = s.text[start:s.pos], s.pos
-		var err error
 		if l.millis, err = strconv.ParseInt(string(l.timestamp), 10, 64); err != nil {
 			return fmt.Errorf("timestamp %.80s is out of range", l.timestamp)
 		}
@@ -250,14 +252,12 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 	return nil
 }
 
-// checkFloat accepts what textparse parseFloat accepts.
-func checkFloat(value []byte) error {
-	if bytes.ContainsAny(value, "pP_") {
-		return fmt.Errorf("value %.80q is not a number", value)
-	}
+// parseFloat accepts what textparse parseFloat accepts.
+func parseFloat(value []byte) (float64, error) {
 	// ParseFloat keeps its argument in an error only, which is not kept here.
-	if _, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(value), len(value)), 64); err != nil {
-		return fmt.Errorf("value %.80q is not a number", value)
+	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(value), len(value)), 64)
+	if err != nil || bytes.ContainsAny(value, "pP_") {
+		return 0, fmt.Errorf("value %.80q is not a number", value)
 	}
-	return nil
+	return f, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -33,7 +32,7 @@ func (s *scanner) omSample(l *line) error {
 		}
 	}
 	var err error
-	if l.value, err = s.omFloat(); err != nil {
+	if l.value, l.number, err = s.omFloat(); err != nil {
 		return err
 	}
 	if s.peek() == ' ' && !s.atExemplar() {
@@ -134,24 +133,24 @@ func (s *scanner) omToken(want string) ([]byte, error) {
 	return s.text[start:s.pos], nil
 }
 
-func (s *scanner) omFloat() ([]byte, error) {
-	value, err := s.omToken("a number")
-	if err != nil {
-		return nil, err
+func (s *scanner) omFloat() (value []byte, number float64, err error) {
+	if value, err = s.omToken("a number"); err != nil {
+		return nil, 0, err
 	}
-	return value, checkFloat(value)
+	number, err = parseFloat(value)
+	return value, number, err
 }
 
 // omTimestamp takes a timestamp, which is in seconds.
 func (s *scanner) omTimestamp() (timestamp []byte, millis int64, err error) {
-	timestamp, err = s.omFloat()
+	timestamp, seconds, err := s.omFloat()
 	if err != nil {
 		return nil, 0, err
 	}
-	if seconds, _ := strconv.ParseFloat(string(timestamp), 64); math.IsNaN(seconds) || math.IsInf(seconds, 0) {
+	if math.IsNaN(seconds) || math.IsInf(seconds, 0) {
 		return nil, 0, fmt.Errorf("timestamp %.80s is no time", timestamp)
 	}
-	return timestamp, millisOf(timestamp), nil
+	return timestamp, millisOf(seconds), nil
 }
 
 func (s *scanner) atExemplar() bool {
@@ -165,7 +164,7 @@ func (s *scanner) omExemplar(l *line) error {
 	if err := s.omBraces(l, true); err != nil {
 		return fmt.Errorf("exemplar: %w", err)
 	}
-	if _, err := s.omFloat(); err != nil {
+	if _, _, err := s.omFloat(); err != nil {
 		return fmt.Errorf("exemplar: %w", err)
 	}
 	if s.peek() == ' ' {

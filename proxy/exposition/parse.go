@@ -159,7 +159,7 @@ func (p *parser) sample() error {
 		return p.addLineAsProtobuf()
 	}
 	l := &p.line
-	f, err := p.familyOf(l.name)
+	f, err := p.familyOf()
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,6 @@ package exposition
 import (
 	"context"
 	"fmt"
-	"math"
-	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
@@ -19,7 +17,8 @@ func (p *parser) parseProtobuf() error {
 		}
 		d := &declaration{name: string(p.escapeName([]byte(mf.GetName()))), help: mf.GetHelp(), unit: mf.GetUnit(), typ: typeOfProto(mf.GetType())}
 		for i, m := range mf.GetMetric() {
-			if err := p.expose(seriesIn(mf.GetType(), m)); err != nil {
+			series := seriesIn(mf.GetType(), m)
+			if err := p.expose(series); err != nil {
 				return err
 			}
 			l := &p.line
@@ -30,7 +29,7 @@ func (p *parser) parseProtobuf() error {
 			if m.GetTimestampMs() != 0 { // Prometheus takes 0 for none
 				l.timestamp, l.millis = []byte("0"), m.GetTimestampMs()
 			}
-			if err := p.addMetric(d, m, seriesIn(mf.GetType(), m)); err != nil {
+			if err := p.addMetric(d, m, series); err != nil {
 				return fmt.Errorf("metric %.80s: %w", mf.GetName(), err)
 			}
 		}
@@ -56,14 +55,7 @@ func pairOf(l *dto.LabelPair) pair {
 // its own name, with le and quantile as Prometheus would have read them.
 func (p *parser) addLineAsProtobuf() error {
 	l := &p.line
-	value, err := strconv.ParseFloat(string(l.value), 64)
-	if err != nil {
-		return err // checkFloat has accepted it
-	}
-	if math.IsNaN(value) {
-		value = math.NaN()
-	}
-	m := &dto.Metric{Untyped: &dto.Untyped{Value: proto.Float64(value)}}
+	m := &dto.Metric{Untyped: &dto.Untyped{Value: proto.Float64(l.number)}}
 	if len(l.timestamp) > 0 {
 		if l.millis == 0 { // would be none
 			p.body.conflicts[conflict{TimestampConflict, string(l.name)}]++

@@ -103,8 +103,8 @@ func newSeriesSet() seriesSet {
 	return seriesSet{seed: maphash.MakeSeed(), byHash: make(map[uint64]place)}
 }
 
-// add adds s of family f, whose line is l, as the next sample of b. It returns false if the
-// series is there already. Of two series whose 64-bit hashes collide the second
+// add adds s of family f, whose line is l, as the next sample of b. It returns false
+// if the series is there already. Of two series whose 64-bit hashes collide the second
 // is not looked for again: at worst Prometheus drops a duplicate itself.
 func (set *seriesSet) add(b *Body, f int32, s *sample, l *line) bool {
 	h := set.hash(l, s.under)

@@ -23,7 +23,7 @@ const patience = 20 * time.Millisecond
 
 // ask makes one request and reads the answer. The number of bytes is that of the
 // decoded body, as far as it was read, also if there is an error.
-func (c *Client) ask(ctx context.Context, t *target.Target, opts exposition.Options) (*exposition.Body, int64, error) {
+func (c *Client) ask(ctx context.Context, t *target.Target, accept string, opts exposition.Options) (*exposition.Body, int64, error) {
 	if err := take(ctx, c.inFlight); err != nil {
 		return nil, 0, err
 	}
@@ -32,7 +32,7 @@ func (c *Client) ask(ctx context.Context, t *target.Target, opts exposition.Opti
 	if err != nil {
 		return nil, 0, err
 	}
-	req.Header.Set("Accept", opts.Format.Accept())
+	req.Header.Set("Accept", accept)
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("User-Agent", c.opts.UserAgent)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -72,14 +72,14 @@ func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.
 	return body, limited.limit - limited.left, err
 }
 
-// decode undoes the Content-Encoding, which nobody asked for.
+// decode undoes the Content-Encoding, which nobody asked for. The encoded body is
+// bounded as the decoded one is by read.
 func (c *Client) decode(resp *http.Response) (io.Reader, error) {
-	limited := newLimitedReader(resp.Body, c.opts.BodySizeLimit)
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
-		return limited, nil
+		return resp.Body, nil
 	case "gzip", "x-gzip":
-		wire := &wireReader{r: limited}
+		wire := &wireReader{r: newLimitedReader(resp.Body, c.opts.BodySizeLimit)}
 		decoded, err := gzip.NewReader(wire)
 		if err != nil {
 			return nil, wire.cause(err)

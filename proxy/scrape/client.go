@@ -102,7 +102,7 @@ type Result struct {
 type Answer struct {
 	*exposition.Merged
 	Results   []Result
-	MergeTime time.Duration // from the last target's answer to the merge
+	MergeTime time.Duration // that merging took, without writing
 }
 
 // Deadline says until when to wait for targets, given the bytes that have come from
@@ -121,11 +121,12 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, format ex
 		}
 		cancel()
 	}()
+	accept := format.Accept()
 	results := make([]Result, len(targets))
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
-			results[i] = c.scrape(ctx, t, format)
+			results[i] = c.scrape(ctx, t, format, accept)
 			bytes.Add(results[i].Outcome.Bytes)
 		})
 	}
@@ -155,14 +156,14 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // scrape asks one target. It has an up unless its labels are another target's, or
 // it is going away and that is why it did not answer.
-func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format) Result {
+func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, accept string) Result {
 	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
 	start := time.Now()
 	var err error
 	if t.Problem != nil {
 		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
 	} else {
-		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, exposition.Options{
+		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, accept, exposition.Options{
 			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, MaxSamples: c.opts.SampleLimit, Done: ctx.Done(),
 		})
 		r.Outcome.Reason = reasonOf(ctx, err)
