@@ -37,6 +37,7 @@ unit: ## with the race detector, and against Prometheus's own parser
 
 fuzz: ## each fuzz target for FUZZTIME
 	go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
+	go test -run '^$$' -fuzz FuzzProtobuf -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
 	cd tests && go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./differential
 
 components: ## the programs of others that the tests run, once

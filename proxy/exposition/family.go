@@ -85,7 +85,9 @@ func (p *parser) declareFamilies() {
 	}
 	for i := range p.body.families {
 		f := &p.body.families[i]
-		if d := byEscaped[f.name]; d != nil && f.declared == nil {
+		if f.declared != nil {
+			f.declared.inherit()
+		} else if d := byEscaped[f.name]; d != nil {
 			if name, typ := placeOf(p.opts.Format.syntax, d.typ, f.name, ""); name == f.name {
 				f.declared, f.typ = d, typ
 			}

@@ -1,11 +1,15 @@
 package exposition
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/encoding/prototext"
 )
 
 // FuzzMerge merges two bodies, each for two targets, in every format and escaping.
@@ -47,6 +51,58 @@ func FuzzMerge(f *testing.F) {
 		}
 		if second := write(t, Merge(format, []Part{{Body: again}})); !slices.Equal(sortedLines(second), sortedLines(answer)) {
 			t.Fatalf("merged again it differs\n%s\n%s", second, answer)
+		}
+	})
+}
+
+// FuzzProtobuf reads a body in protobuf for an answer in every format. What is
+// written must be readable, and in protobuf hold all samples.
+func FuzzProtobuf(f *testing.F) {
+	for _, families := range [][]string{
+		{
+			`name: "a_total" help: "Things." type: COUNTER metric { label { name: "x" value: "1" } counter { value: 1 exemplar { label { name: "t" value: "1" } value: 0.5 } } }`,
+			`name: "u" type: UNTYPED metric { untyped { value: -inf } timestamp_ms: 1700000000123 }`,
+			`name: "dotted.name" type: GAUGE metric { label { name: "dotted.label" value: "\\ \" \n" } label { name: "pod" value: "x" } gauge { value: nan } }`,
+		},
+		{
+			`name: "s" type: SUMMARY metric { summary { sample_count: 3 sample_sum: 4 quantile { quantile: 0.5 value: 1 } } }`,
+			`name: "h" type: HISTOGRAM metric { histogram { sample_count: 3 sample_sum: 4 bucket { upper_bound: 1 cumulative_count: 2 exemplar { value: 0.5 } } } }`,
+		},
+		{
+			`name: "native" type: HISTOGRAM metric { histogram { sample_count: 6 sample_sum: 4 schema: 3 zero_threshold: 1e-128 zero_count: 1 positive_span { length: 2 } positive_delta: 2 positive_delta: 1 } }`,
+			`name: "up" type: GAUGE metric { gauge { value: 0 } } metric { label { name: "x" value: "1" } gauge { value: 0 } }`,
+			`name: "dup" type: GAUGE metric { gauge { value: 1 } } metric { gauge { value: 2 } }`,
+		},
+	} {
+		var body bytes.Buffer
+		for _, family := range families {
+			var mf dto.MetricFamily
+			if err := prototext.Unmarshal([]byte(family), &mf); err != nil {
+				f.Fatal(err)
+			}
+			if _, err := protodelim.MarshalTo(&body, &mf); err != nil {
+				f.Fatal(err)
+			}
+		}
+		f.Add(body.Bytes(), uint8(0))
+		f.Add(body.Bytes(), uint8(1))
+	}
+	f.Fuzz(func(t *testing.T, body []byte, choice uint8) {
+		labels := labelsOf("pod=a")
+		for _, syntax := range []syntax{text, openMetrics, protobuf} {
+			format := Format{syntax: syntax, version: "1.0.0", escaping: model.EscapingScheme(choice % 4)}
+			read, err := Read(bytes.NewReader(body), Options{Format: format, ContentType: protobufType, Labels: labels})
+			if err != nil {
+				continue
+			}
+			answer := write(t, Merge(format, []Part{{Labels: labels, HasUp: true, Body: read}}))
+			again, err := Read(strings.NewReader(answer), Options{Format: format, ContentType: format.ContentType()})
+			if err != nil {
+				t.Fatalf("the answer is not readable: %v\n%q", err, answer)
+			}
+			if again.Samples() != 1+read.Samples() || len(again.conflicts) != 0 {
+				t.Fatalf("%d samples went in, %d came out, with conflicts %v\n%q", 1+read.Samples(), again.Samples(), again.conflicts, answer)
+			}
 		}
 	})
 }

@@ -2,18 +2,21 @@ package exposition
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 )
 
-// declaration is what the HELP, TYPE and UNIT lines of a body say of one name.
+// declaration is what HELP, TYPE and UNIT lines of one name say that stand together,
+// or what all of a body say, of which the last wins.
 type declaration struct {
 	name    string
 	written string // as the answer can carry it
 	help    string // unescaped
 	unit    string
 	typ     metricType
+	all     *declaration // what all lines of the name say; nil in that one
 }
 
 // metadata takes the name and text of a HELP, TYPE or UNIT line. One byte separates
@@ -35,12 +38,32 @@ func (p *parser) metadata(keyword string) error {
 	if len(text) > 0 {
 		text = text[1:]
 	}
-	d := p.declared[string(name)]
-	if d == nil {
-		d = &declaration{name: string(name), written: string(p.escapeName(name))}
-		p.declared[d.name] = d
+	d := p.declarationOf(name)
+	if err := p.declare(d, keyword, text); err != nil {
+		return err
 	}
-	return p.declare(d, keyword, text)
+	return p.declare(d.all, keyword, text)
+}
+
+// declarationOf is what the lines say that stand together, of which this is one. A
+// body may have two families of one name: every Go program that answers in OpenMetrics
+// has a gauge and a counter go_memstats_alloc_bytes, each with a HELP of its own.
+func (p *parser) declarationOf(name []byte) *declaration {
+	if d := p.open; d != nil && d.name == string(name) {
+		return d
+	}
+	all := p.declared[string(name)]
+	if all == nil {
+		all = &declaration{name: string(name), written: string(p.escapeName(name))}
+		p.declared[all.name] = all
+	}
+	p.open = &declaration{name: all.name, written: all.written, all: all}
+	return p.open
+}
+
+// inherit gives a declaration what other lines of its name say of what its own do not.
+func (d *declaration) inherit() {
+	d.help, d.unit = cmp.Or(d.help, d.all.help), cmp.Or(d.unit, d.all.unit)
 }
 
 func (p *parser) declare(d *declaration, keyword string, text []byte) error {
@@ -51,7 +74,9 @@ func (p *parser) declare(d *declaration, keyword string, text []byte) error {
 			return fmt.Errorf("TYPE of %.80s is %.80q, want one of %q", d.name, text, typeNames[p.in])
 		}
 		d.typ = typ
-		p.current = d
+		if d.all != nil {
+			p.current = d
+		}
 	case "UNIT":
 		if unit := string(text); unit != "" && !isUnitOf(unit, d.name) {
 			return fmt.Errorf("UNIT of %.80s is %.80q, want the name's last part", d.name, unit)

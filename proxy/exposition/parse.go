@@ -18,9 +18,10 @@ type parser struct {
 	opts Options
 
 	line     line
-	byName   map[string]int32 // index into body.families
-	declared map[string]*declaration
-	current  *declaration // of the last TYPE line, or nil
+	byName   map[string]int32        // index into body.families
+	declared map[string]*declaration // by name: what all lines say
+	open     *declaration            // of the metadata line before, or nil if that was a sample
+	current  *declaration            // of the last TYPE line, or nil
 	series   seriesSet
 	metrics  []uint64 // for OpenMetrics: of each sample, which metric it is of
 	exposed  int      // samples so far, duplicates too
@@ -152,6 +153,7 @@ func (p *parser) restOfLine() []byte {
 // sample adds the sample line that was scanned to the body, unless its series is
 // there already.
 func (p *parser) sample() error {
+	p.open = nil
 	if err := p.expose(1); err != nil {
 		return err
 	}
