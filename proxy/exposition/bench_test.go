@@ -31,6 +31,41 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
+func BenchmarkReader(b *testing.B) {
+	body := benchBody()
+	labels := labelsOf("k8s_pod_name=web-0,k8s_namespace=default")
+	r := NewReader()
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Read(strings.NewReader(body), Options{ContentType: textType, Labels: labels}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMergePacked merges and writes 100 bodies.
+func BenchmarkMergePacked(b *testing.B) {
+	body := benchBody()
+	var parts []Part
+	r := NewReader()
+	for i := range 100 {
+		labels := labelsOf(fmt.Sprintf("k8s_pod_name=web-%d,k8s_namespace=default", i))
+		read, err := r.Read(strings.NewReader(body), Options{ContentType: textType, Labels: labels})
+		if err != nil {
+			b.Fatal(err)
+		}
+		parts = append(parts, Part{Labels: labels, HasUp: true, Up: true, Body: read})
+	}
+	b.SetBytes(int64(100 * len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Merge(Format{}, parts).WriteTo(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkMerge merges and writes 100 bodies.
 func BenchmarkMerge(b *testing.B) {
 	body := benchBody()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 )
 
 // MaxBody is the largest body that can be indexed, in bytes.
@@ -52,6 +53,7 @@ type Body struct {
 	rewritten []byte // the samples that are not in the answer's canonical form in raw
 	samples   []sample
 	families  []family // in order of first appearance
+	packed    *packed  // the samples, in a body that was read through shapes; nil in others
 	series    int      // that Prometheus makes of the samples
 	conflicts map[conflict]int
 }
@@ -73,6 +75,10 @@ type family struct {
 	first, last int32        // samples, in order; -1 if there is none
 	under       typeSet      // the TYPEs that were in force at its samples
 	hasSuffixed bool         // some sample has another name than the family
+
+	shape *shape // whose family it is; nil in an indexed body
+	index int32  // in shape.families
+	id    int    // among all families of the shape's book
 }
 
 // Samples is the number of samples that the body adds to an answer, as Prometheus
@@ -99,10 +105,16 @@ func Read(r io.Reader, opts Options) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
+	return index(raw, in, opts)
+}
+
+// index checks and indexes a whole body.
+func index(raw []byte, in syntax, opts Options) (*Body, error) {
 	if len(raw) > MaxBody {
 		return nil, fmt.Errorf("a body of %d bytes is over the %d that can be indexed", len(raw), MaxBody)
 	}
 	if in == protobuf && opts.Format.syntax != protobuf {
+		var err error
 		if raw, err = textOfProtobuf(raw, opts.Format.syntax); err != nil {
 			return nil, err
 		}
@@ -123,13 +135,35 @@ func (b *Body) text(s *sample) []byte {
 	return b.raw[s.start:s.end]
 }
 
-// name is the name of a sample in text and OpenMetrics.
-func (b *Body) name(s *sample) string {
-	from := b.raw
-	if s.isRewritten {
-		from = b.rewritten
+// sampleText is one sample as it is written, but for its target's labels.
+type sampleText struct {
+	text   []byte     // the canonical line or the Metric message
+	insert int        // where the labels come: see writer.sample
+	under  metricType // the TYPE that was in force at the line
+}
+
+// each goes through the samples of a family of the body that stands at a place: that
+// of a visit, or of an indexed body the first sample. A text is valid until the next
+// one comes.
+func (b *Body) each(f *family, at uint32) iter.Seq[sampleText] {
+	return func(yield func(sampleText) bool) {
+		if b.packed != nil {
+			b.packed.each(f, at, yield)
+			return
+		}
+		for i := int32(at); i >= 0; {
+			s := &b.samples[i]
+			if !yield(sampleText{b.text(s), int(s.insert - s.start), s.under}) {
+				return
+			}
+			i = s.next
+		}
 	}
-	name := from[s.start:s.insert]
+}
+
+// name is the name of a sample in text and OpenMetrics.
+func (s sampleText) name() string {
+	name := s.text[:s.insert]
 	if name[0] == '{' { // {"quoted.name"
 		return unescape(name[2 : len(name)-1])
 	}

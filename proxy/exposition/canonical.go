@@ -7,10 +7,16 @@ import (
 	"strings"
 )
 
-// appendTo writes the line in the canonical form, with names quoted where they
-// must be and labels with an empty value left out. It returns where in dst labels
-// can be inserted (see writer.sample).
+// appendTo writes the line in the canonical form. It returns where in dst labels can
+// be inserted (see writer.sample).
 func (l *line) appendTo(dst []byte) (text []byte, insert int) {
+	dst, insert = l.appendHead(dst)
+	return l.appendTail(dst), insert
+}
+
+// appendHead writes name and labels, with names quoted where they must be and labels
+// with an empty value left out, and a blank.
+func (l *line) appendHead(dst []byte) (text []byte, insert int) {
 	open := isBareMetric(l.name) // the next label opens the braces
 	hasBraces := !open
 	if open {
@@ -42,7 +48,11 @@ func (l *line) appendTo(dst []byte) (text []byte, insert int) {
 	if hasBraces {
 		dst = append(dst, '}')
 	}
-	dst = append(dst, ' ')
+	return append(dst, ' '), insert
+}
+
+// appendTail writes value, timestamp and exemplar.
+func (l *line) appendTail(dst []byte) []byte {
 	dst = append(dst, l.value...)
 	if len(l.timestamp) > 0 {
 		dst = append(dst, ' ')
@@ -52,7 +62,7 @@ func (l *line) appendTo(dst []byte) (text []byte, insert int) {
 		dst = append(dst, ' ')
 		dst = append(dst, l.exemplar...)
 	}
-	return dst, insert
+	return dst
 }
 
 // fit gives timestamp and exemplar the form that the answer can carry: milliseconds

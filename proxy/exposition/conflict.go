@@ -58,9 +58,12 @@ func collectConflicts(parts []Part, demoted []*group) []Conflict {
 	}
 	for _, g := range demoted {
 		c := Conflict{Kind: TypeConflict, Family: g.name, Count: 1}
-		for _, m := range g.members {
-			c.Parts = append(c.Parts, m.part)
+		for _, s := range g.sources {
+			for _, m := range s.members {
+				c.Parts = append(c.Parts, int(m.part))
+			}
 		}
+		slices.Sort(c.Parts)
 		all = append(all, c)
 	}
 	slices.SortFunc(all, func(a, b Conflict) int {

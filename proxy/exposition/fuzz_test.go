@@ -38,6 +38,10 @@ func FuzzMerge(f *testing.F) {
 			samples += 1 + read.Samples()
 			parts = append(parts, Part{Labels: labels, HasUp: true, Up: true, Body: read})
 		}
+		isReadBy := map[bool]string{false: textType, true: openMetricsType}
+		r, first, second := NewReader(), testBody{"a", isReadBy[aIsOpenMetrics], a}, testBody{"b", isReadBy[bIsOpenMetrics], b}
+		checkSame(t, r, format, first, second)
+		checkSame(t, r, format, second, first, first)
 		answer := write(t, Merge(format, parts))
 		again, err := Read(strings.NewReader(answer), Options{Format: format, ContentType: format.ContentType()})
 		if err != nil {

@@ -10,16 +10,22 @@ import (
 // group is one family name with what the parts say of it.
 type group struct {
 	name    string
-	members []member // in the order of the parts
+	sources []source // in the order of their first members
 
 	isOurs    bool // the family is the proxy's own: up
 	isDemoted bool // see demotions
 }
 
-// member is the family of one part. It has samples.
+// source is a family as bodies have it, and where they have samples of it.
+type source struct {
+	family  *family
+	members []member // in the order of the parts
+}
+
+// member is the family of one part.
 type member struct {
-	part   int
-	family *family
+	part int32
+	at   uint32 // see Body.each
 }
 
 // groupFamilies collects the families of all parts that have samples, by name, and in
@@ -28,6 +34,14 @@ func groupFamilies(parts []Part) map[string]*group {
 	groups := make(map[string]*group)
 	if slices.ContainsFunc(parts, func(p Part) bool { return p.HasUp }) {
 		groups[upName] = &group{name: upName, isOurs: true}
+	}
+	for _, s := range packedSources(parts) {
+		g := groups[s.family.name]
+		if g == nil {
+			g = &group{name: s.family.name}
+			groups[g.name] = g
+		}
+		g.sources = append(g.sources, s)
 	}
 	for i, p := range parts {
 		if p.Body == nil {
@@ -47,10 +61,50 @@ func groupFamilies(parts []Part) map[string]*group {
 				g = &group{name: f.name}
 				groups[key] = g
 			}
-			g.members = append(g.members, member{part: i, family: f})
+			g.sources = append(g.sources, source{f, []member{{int32(i), uint32(f.first)}}})
 		}
 	}
+	for _, g := range groups {
+		slices.SortStableFunc(g.sources, func(a, b source) int { return cmp.Compare(a.members[0].part, b.members[0].part) })
+	}
 	return groups
+}
+
+// packedSources collects the families of all packed bodies: a source for each family
+// of their shapes, not one for each body.
+func packedSources(parts []Part) []source {
+	var sources []source
+	byCatalog := map[*catalog][]source{}
+	for i, p := range parts {
+		if p.Body == nil || p.Body.packed == nil {
+			continue
+		}
+		packed := p.Body.packed
+		shapes, families := packed.catalog.all()
+		byID := byCatalog[packed.catalog]
+		for len(byID) < families {
+			byID = append(byID, source{})
+		}
+		byCatalog[packed.catalog] = byID
+		for _, v := range packed.visits {
+			for j := range shapes[v.shape].families {
+				f := &shapes[v.shape].families[j]
+				if packed.hasSamples(f, v.at) {
+					s := &byID[f.id]
+					s.family = f
+					s.members = append(s.members, member{int32(i), v.at})
+				}
+			}
+		}
+	}
+	for _, byID := range byCatalog {
+		for _, s := range byID {
+			if s.family != nil {
+				sources = append(sources, s)
+			}
+		}
+	}
+	return sources
 }
 
 // demotions finds the groups that cannot stand as one family each, by name: their
@@ -108,8 +162,8 @@ func (g *group) typ() (metricType, bool) {
 		return gauge, true
 	}
 	typ := untyped
-	for _, m := range g.members {
-		switch t := m.family.typ; {
+	for _, s := range g.sources {
+		switch t := s.family.typ; {
 		case t == untyped || t == typ:
 		case typ == untyped:
 			typ = t
@@ -142,19 +196,19 @@ func writtenName(out syntax, name string, typ metricType) string {
 // otherwise be read as what their target never said.
 func (g *group) disagrees(out syntax) bool {
 	typ, ok := g.typ()
-	return !ok || slices.ContainsFunc(g.members, func(m member) bool {
-		return m.family.hasSuffixed && len(writtenSuffixes(out, typ)) == 0 ||
-			typ.floatLabel() != "" && !m.family.under.only(typ)
+	return !ok || slices.ContainsFunc(g.sources, func(s source) bool {
+		return s.family.hasSuffixed && len(writtenSuffixes(out, typ)) == 0 ||
+			typ.floatLabel() != "" && !s.family.under.only(typ)
 	})
 }
 
 // suffixes are those that samples of the group may carry in the answer.
 func (g *group) suffixes(out syntax) []string {
 	var types typeSet
-	for _, m := range g.members {
-		types = types.with(m.family.typ)
-		if m.family.hasSuffixed {
-			types |= m.family.under
+	for _, s := range g.sources {
+		types = types.with(s.family.typ)
+		if s.family.hasSuffixed {
+			types |= s.family.under
 		}
 	}
 	var suffixes []string

@@ -12,6 +12,7 @@ type Label struct{ Name, Value string }
 // The zero value has no label. Immutable.
 type Labels struct {
 	names []string // all, also those without a value
+	key   string   // of names
 	text  []byte   // `a="x",b="y"`, escaped; empty without labels
 	proto []byte   // as fields of a Metric message
 }
@@ -24,6 +25,7 @@ func NewLabels(labels []Label) Labels {
 	var l Labels
 	for _, label := range labels {
 		l.names = append(l.names, label.Name)
+		l.key += label.Name + " "
 		if label.Value == "" {
 			continue
 		}

@@ -16,7 +16,8 @@ type pair struct{ name, value []byte }
 // line is one sample line, taken apart. Its slices point into the text that was
 // scanned, where they can; labels is reused by the next scan.
 type line struct {
-	name      []byte // unescaped
+	name      []byte // unescaped, as the answer can carry it
+	exposed   []byte // the name as it came
 	labels    []pair
 	value     []byte
 	number    float64 // that value is
@@ -25,6 +26,7 @@ type line struct {
 	exemplar  []byte  // OpenMetrics: from # on, as it stands there; empty if there is none
 	start     int     // of the text, after leading blanks
 	insert    int     // where labels can be inserted into the text
+	at        int     // of the text, where the value stands
 	end       int     // of the text, before trailing blanks and the line feed
 	canonical bool    // the text has the canonical form, and so can be copied
 }
@@ -225,7 +227,7 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 	for c := s.peek(); c != ' ' && c != '\t' && c != '\n' && c != '{'; c = s.peek() {
 		s.pos++
 	}
-	l.value, l.end = s.text[start:s.pos], s.pos
+	l.value, l.at, l.end = s.text[start:s.pos], start, s.pos
 	var err error
 	if l.number, err = parseFloat(l.value); err != nil {
 		return err

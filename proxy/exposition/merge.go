@@ -53,38 +53,18 @@ func (m *Merged) Conflicts() []Conflict { return m.conflicts }
 
 // mergedFamily is one family of the answer.
 type mergedFamily struct {
-	name   string // as on its TYPE line
-	help   string // empty if there is none
-	unit   string // OpenMetrics; empty if there is none
-	typ    metricType
-	blocks []block // one for each part that has samples, in the order of the parts
+	name    string // as on its TYPE line
+	help    string // empty if there is none
+	unit    string // OpenMetrics; empty if there is none
+	typ     metricType
+	isOurs  bool // up: each part's own sample stands before those of its body
+	sources []selection
 }
 
-// block is what one part adds to a family, in its original order: either a whole
-// family of its body, from its first sample on, or the samples that picked names.
-type block struct {
-	part   int
-	first  int32
-	picked []int32
-}
-
-// samples goes through the block's samples of body, which is its part's.
-func (b block) samples(body *Body) iter.Seq[*sample] {
-	return func(yield func(*sample) bool) {
-		for _, i := range b.picked {
-			if !yield(&body.samples[i]) {
-				return
-			}
-		}
-		if b.picked != nil {
-			return
-		}
-		for i := b.first; i >= 0; i = body.samples[i].next {
-			if !yield(&body.samples[i]) {
-				return
-			}
-		}
-	}
+// selection is a source, or only its samples of one name.
+type selection struct {
+	source
+	name string // empty = all
 }
 
 // mergeFamilies makes the families of the answer, up first and the others by name.
@@ -106,7 +86,7 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 	for _, g := range groups {
 		if g.isOurs {
 			up := at(upName)
-			up.typ, up.help = gauge, upHelp
+			up.typ, up.help, up.isOurs = gauge, upHelp, true
 		}
 		switch {
 		case g.isDemoted:
@@ -118,19 +98,21 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 			families = append(families, f)
 		}
 	}
-	for _, f := range families {
-		f.joinBlocks()
-	}
 	slices.SortFunc(families, func(a, b *mergedFamily) int {
-		isUp := func(f *mergedFamily) int {
-			if f.name == upName && f.typ == gauge {
-				return 0
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(isUp(a), isUp(b)), strings.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ))
+		return cmp.Or(compareBools(b.isOurs, a.isOurs), strings.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ))
 	})
 	return families
+}
+
+// compareBools orders false before true.
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // addTo adds the group's families as they are. Of the units those that are declared
@@ -138,13 +120,13 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 func (g *group) addTo(f *mergedFamily, out syntax) {
 	f.typ, _ = g.typ()
 	unitsAgree := out != text
-	for _, m := range g.members {
-		if d := m.family.declared; d != nil {
+	for _, s := range g.sources {
+		if d := s.family.declared; d != nil {
 			f.help = cmp.Or(f.help, d.help) // ours, of up, stays
 			f.unit = cmp.Or(f.unit, d.unit)
 			unitsAgree = unitsAgree && (d.unit == "" || d.unit == f.unit)
 		}
-		f.blocks = append(f.blocks, block{part: m.part, first: m.family.first})
+		f.sources = append(f.sources, selection{source: s})
 	}
 	if !unitsAgree || out == openMetrics && !isUnitOf(f.unit, f.name) {
 		f.unit = ""
@@ -153,30 +135,53 @@ func (g *group) addTo(f *mergedFamily, out syntax) {
 
 // addBySampleName adds the group's samples to a family each of their own name.
 func (g *group) addBySampleName(at func(string) *mergedFamily, parts []Part) {
-	for _, m := range g.members {
-		body := parts[m.part].Body
-		for i := m.family.first; i >= 0; i = body.samples[i].next {
-			f := at(body.name(&body.samples[i]))
-			if n := len(f.blocks); n > 0 && f.blocks[n-1].part == m.part {
-				f.blocks[n-1].picked = append(f.blocks[n-1].picked, i)
-			} else {
-				f.blocks = append(f.blocks, block{part: m.part, picked: []int32{i}})
+	for _, s := range g.sources {
+		byName := map[string][]member{}
+		for _, m := range s.members {
+			for sample := range parts[m.part].Body.each(s.family, m.at) {
+				name := sample.name()
+				if members := byName[name]; len(members) == 0 || members[len(members)-1] != m {
+					byName[name] = append(members, m)
+				}
 			}
+		}
+		for name, members := range byName {
+			f := at(name)
+			f.sources = append(f.sources, selection{source{s.family, members}, name})
 		}
 	}
 }
 
-// joinBlocks makes the blocks one a part, in the order of the parts: the samples
-// of a demoted family can come from several groups.
-func (f *mergedFamily) joinBlocks() {
-	slices.SortStableFunc(f.blocks, func(a, b block) int { return cmp.Compare(a.part, b.part) })
-	joined := f.blocks[:0]
-	for _, b := range f.blocks {
-		if n := len(joined); n > 0 && joined[n-1].part == b.part {
-			joined[n-1].picked = append(joined[n-1].picked, b.picked...)
-		} else {
-			joined = append(joined, b)
+// turn is when a part's samples of a family are written.
+type turn struct {
+	member
+	from *selection // nil for the part's own up
+}
+
+// turns goes through what the parts give to a family, in their order.
+func (m *Merged) turns(f *mergedFamily) iter.Seq[turn] {
+	if len(f.sources) == 1 && !f.isOurs {
+		return func(yield func(turn) bool) {
+			for _, member := range f.sources[0].members {
+				if !yield(turn{member, &f.sources[0]}) {
+					return
+				}
+			}
 		}
 	}
-	f.blocks = joined
+	var turns []turn
+	if f.isOurs {
+		for i := range m.parts {
+			if m.parts[i].HasUp {
+				turns = append(turns, turn{member: member{part: int32(i)}})
+			}
+		}
+	}
+	for i := range f.sources {
+		for _, member := range f.sources[i].members {
+			turns = append(turns, turn{member, &f.sources[i]})
+		}
+	}
+	slices.SortStableFunc(turns, func(a, b turn) int { return cmp.Compare(a.part, b.part) })
+	return slices.Values(turns)
 }

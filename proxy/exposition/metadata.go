@@ -16,7 +16,7 @@ type declaration struct {
 	help    string // unescaped
 	unit    string
 	typ     metricType
-	all     *declaration // what all lines of the name say; nil in that one
+	all     *declaration // what all lines of the name say; nil in that one, and in one from protobuf
 }
 
 // metadata takes the name and text of a HELP, TYPE or UNIT line. One byte separates
@@ -63,6 +63,9 @@ func (p *parser) declarationOf(name []byte) *declaration {
 
 // inherit gives a declaration what other lines of its name say of what its own do not.
 func (d *declaration) inherit() {
+	if d.all == nil {
+		return
+	}
 	d.help, d.unit = cmp.Or(d.help, d.all.help), cmp.Or(d.unit, d.all.unit)
 }
 

@@ -31,6 +31,13 @@ func (s *scanner) omSample(l *line) error {
 			return errors.New("no metric name")
 		}
 	}
+	return s.omTail(l)
+}
+
+// omTail takes what stands behind name and labels, with the line feed: a value, and
+// perhaps a timestamp and an exemplar.
+func (s *scanner) omTail(l *line) error {
+	l.at = s.pos + 1
 	var err error
 	if l.value, l.number, err = s.omFloat(); err != nil {
 		return err

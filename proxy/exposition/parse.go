@@ -17,15 +17,16 @@ type parser struct {
 	body *Body
 	opts Options
 
-	line     line
-	byName   map[string]int32        // index into body.families
-	declared map[string]*declaration // by name: what all lines say
-	open     *declaration            // of the metadata line before, or nil if that was a sample
-	current  *declaration            // of the last TYPE line, or nil
-	series   seriesSet
-	metrics  []uint64 // for OpenMetrics: of each sample, which metric it is of
-	exposed  int      // samples so far, duplicates too
-	ended    bool     // by # EOF
+	line       line
+	byName     map[string]int32        // index into body.families
+	lastFamily int32                   // of the last sample
+	declared   map[string]*declaration // by name: what all lines say
+	open       *declaration            // of the metadata line before, or nil if that was a sample
+	current    *declaration            // of the last TYPE line, or nil
+	series     seriesSet
+	metrics    []uint64 // for OpenMetrics: of each sample, which metric it is of
+	exposed    int      // samples so far, duplicates too
+	ended      bool     // by # EOF
 }
 
 func newParser(raw []byte, in syntax, opts Options) *parser {
@@ -49,11 +50,7 @@ func (p *parser) typ() metricType {
 }
 
 func (p *parser) parse() error {
-	entry := p.textEntry
-	switch p.in {
-	case openMetrics:
-		entry = p.omEntry
-	case protobuf:
+	if p.in == protobuf {
 		return p.parseProtobuf()
 	}
 	for n := 1; p.pos < len(p.text); n++ {
@@ -61,7 +58,7 @@ func (p *parser) parse() error {
 			return context.Canceled
 		}
 		at := p.pos
-		if err := entry(); err != nil {
+		if err := p.entry(); err != nil {
 			if errors.Is(err, ErrTooManySamples) {
 				return err
 			}
@@ -87,6 +84,22 @@ func isDone(done <-chan struct{}) bool {
 	}
 }
 
+// entry takes one line.
+func (p *parser) entry() error {
+	if p.in == openMetrics {
+		return p.omEntry()
+	}
+	return p.textEntry()
+}
+
+// scan takes one sample line into p.line.
+func (p *parser) scan() error {
+	if p.in == openMetrics {
+		return p.omSample(&p.line)
+	}
+	return p.textSample(&p.line)
+}
+
 // textEntry takes one line of the text format: blank, a comment, HELP, TYPE or a
 // sample.
 func (p *parser) textEntry() error {
@@ -98,7 +111,7 @@ func (p *parser) textEntry() error {
 	case '#':
 		return p.comment()
 	}
-	if err := p.textSample(&p.line); err != nil {
+	if err := p.scan(); err != nil {
 		return err
 	}
 	return p.sample()
@@ -124,7 +137,7 @@ func (p *parser) comment() error {
 // omEntry takes one line of OpenMetrics: HELP, TYPE, UNIT, the end or a sample.
 func (p *parser) omEntry() error {
 	if p.peek() != '#' {
-		if err := p.omSample(&p.line); err != nil {
+		if err := p.scan(); err != nil {
 			return err
 		}
 		return p.sample()
@@ -161,12 +174,14 @@ func (p *parser) sample() error {
 		return p.addLineAsProtobuf()
 	}
 	l := &p.line
+	l.exposed = l.name
 	f, err := p.familyOf()
 	if err != nil {
 		return err
 	}
+	p.lastFamily = f
 	family := p.body.families[f].name
-	if err := p.resolveLabels(family); err != nil {
+	if err := p.giveWay(family); err != nil {
 		return err
 	}
 	if isUp(l) {
@@ -195,6 +210,26 @@ func (p *parser) sample() error {
 		p.metrics = append(p.metrics, p.series.metricHash(l, p.typ(), family))
 	}
 	return nil
+}
+
+// giveWay resolves the labels of the line that was scanned, of that family.
+func (p *parser) giveWay(family string) error {
+	exported, err := p.resolveLabels()
+	if exported > 0 {
+		p.body.conflicts[conflict{LabelConflict, family}] += exported
+	}
+	return err
+}
+
+// exported is how many labels gave way so far.
+func (p *parser) exported() int {
+	n := 0
+	for c, count := range p.body.conflicts {
+		if c.kind == LabelConflict {
+			n += count
+		}
+	}
+	return n
 }
 
 // expose counts series that the body exposes, duplicates too.

@@ -78,7 +78,7 @@ func (p *parser) addLineAsProtobuf() error {
 // One that is not canonical is written anew.
 func (p *parser) addMetric(d *declaration, m *dto.Metric, series int) error {
 	l := &p.line
-	if err := p.resolveLabels(d.name); err != nil {
+	if err := p.giveWay(d.name); err != nil {
 		return err
 	}
 	if isUp(l) {

@@ -1,6 +1,8 @@
 package exposition
 
 import (
+	"iter"
+
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -41,16 +43,15 @@ func (m *Merged) writeProtobuf(out *writer, f *mergedFamily) {
 		return
 	}
 	length := len(encoded)
-	for p, s := range m.samples(f) {
-		length += protowire.SizeTag(familyMetric) + protowire.SizeBytes(len(p.metric(s))+len(p.Labels.proto))
+	for p, metric := range m.metrics(f) {
+		length += protowire.SizeTag(familyMetric) + protowire.SizeBytes(len(metric)+len(p.Labels.proto))
 	}
 	out.buf = protowire.AppendVarint(out.buf, uint64(length))
 	out.buf = append(out.buf, encoded...)
-	for p, s := range m.samples(f) {
+	for p, metric := range m.metrics(f) {
 		if out.err != nil {
 			return
 		}
-		metric := p.metric(s)
 		out.buf = protowire.AppendTag(out.buf, familyMetric, protowire.BytesType)
 		out.buf = protowire.AppendVarint(out.buf, uint64(len(metric)+len(p.Labels.proto)))
 		out.buf = append(out.buf, metric...)
@@ -59,13 +60,30 @@ func (m *Merged) writeProtobuf(out *writer, f *mergedFamily) {
 	}
 }
 
-// metric is the Metric message of a sample, or that of the part's up for nil.
-func (p *Part) metric(s *sample) []byte {
-	if s != nil {
-		return p.Body.text(s)
+// metrics goes through the Metric messages of a family, each with its part.
+func (m *Merged) metrics(f *mergedFamily) iter.Seq2[*Part, []byte] {
+	return func(yield func(*Part, []byte) bool) {
+		for t := range m.turns(f) {
+			p := &m.parts[t.part]
+			if t.from == nil {
+				if !yield(p, upMetric(p.Up)) {
+					return
+				}
+				continue
+			}
+			for s := range p.Body.each(t.from.family, t.at) {
+				if !yield(p, s.text) {
+					return
+				}
+			}
+		}
 	}
+}
+
+// upMetric is the Metric message of a part's own up.
+func upMetric(up bool) []byte {
 	value := 0.0
-	if p.Up {
+	if up {
 		value = 1
 	}
 	metric, _ := proto.Marshal(&dto.Metric{Gauge: &dto.Gauge{Value: &value}}) // has no field that can fail

@@ -19,19 +19,20 @@ import (
 // rule (scrape.go resolveConflictingExposedLabels): an exposed label of an injected
 // name becomes exported_<name>, the prefix repeated until the name is free, shorter
 // names first. So does the second of two names that escaping made equal. A label with
-// an empty value counts as absent. A line that it changes is no longer canonical.
-func (p *parser) resolveLabels(family string) error {
+// an empty value counts as absent. A line that it changes is no longer canonical. It
+// returns how many labels became exported ones.
+func (p *parser) resolveLabels() (exported int, err error) {
 	l := &p.line
 	if name := repeatedName(l.labels); name != nil {
-		return fmt.Errorf("label %.80s stands twice", name)
+		return 0, fmt.Errorf("label %.80s stands twice", name)
 	}
 	isEscaped := p.opts.Format.escaping != model.NoEscaping
 	needsWork := func(a pair) bool { return p.opts.Labels.has(a.name) || isEscaped && !isBareLabel(a.name) }
 	if slices.ContainsFunc(l.labels, func(a pair) bool { return string(a.name) == "__name__" }) {
-		return errors.New("label __name__ is not allowed")
+		return 0, errors.New("label __name__ is not allowed")
 	}
 	if !slices.ContainsFunc(l.labels, needsWork) {
-		return nil
+		return 0, nil
 	}
 	l.canonical = false
 	l.labels = slices.DeleteFunc(l.labels, func(a pair) bool { return len(a.value) == 0 })
@@ -56,9 +57,8 @@ func (p *parser) resolveLabels(family string) error {
 		}
 		taken[name] = true
 		r.name = []byte(name)
-		p.body.conflicts[conflict{LabelConflict, family}]++
 	}
-	return nil
+	return len(renamed), nil
 }
 
 // escapeLabel is escapeName for a label name, which may hold no colon either.
@@ -119,14 +119,20 @@ func (set *seriesSet) add(b *Body, f int32, s *sample, l *line) bool {
 	return b.seriesKey(first.family, &b.samples[first.sample]) != b.seriesKey(f, s)
 }
 
-// hash does not depend on the order of the labels.
+// hash tells series with their timestamps apart.
 func (set *seriesSet) hash(l *line, under metricType) uint64 {
+	h := set.identity(l, under)
+	if len(l.timestamp) > 0 {
+		h += 37 * maphash.Comparable(set.seed, l.millis)
+	}
+	return h
+}
+
+// identity tells series apart. It does not depend on the order of the labels.
+func (set *seriesSet) identity(l *line, under metricType) uint64 {
 	h := maphash.Bytes(set.seed, l.name)
 	for _, p := range l.labels {
 		h += set.labelHash(p, under)
-	}
-	if len(l.timestamp) > 0 {
-		h += 37 * maphash.Comparable(set.seed, l.millis)
 	}
 	return h
 }

@@ -1,10 +1,6 @@
 package exposition
 
-import (
-	"bytes"
-	"io"
-	"iter"
-)
+import "io"
 
 // writeSize is how many bytes are collected before they are written.
 const writeSize = 64 << 10
@@ -30,61 +26,29 @@ func (m *Merged) WriteTo(w io.Writer) (int64, error) {
 // writeText writes one family in text or OpenMetrics.
 func (m *Merged) writeText(out *writer, f *mergedFamily) {
 	out.metadata(f)
-	for p, s := range m.samples(f) {
-		if out.err != nil {
-			return
-		}
-		if s == nil {
+	for t := range m.turns(f) {
+		p := &m.parts[t.part]
+		if t.from == nil {
 			out.sample([]byte(upLine(p.Up)), len(upName), p.Labels)
 			continue
 		}
-		text, insert := p.Body.text(s), int(s.insert-s.start)
-		if s.under != f.typ && s.under.floatLabel() != "" {
-			text, insert = withCanonicalFloat(out.syntax, text, s.under.floatLabel())
+		if p.Body.packed != nil && t.from.name == "" && (f.typ == t.from.family.shape.typ() || t.from.family.shape.typ().floatLabel() == "") {
+			out.visit(p.Body.packed.unpack(t.from.family.shape, t.at), t.from.family, p.Labels)
+			continue
 		}
-		out.sample(text, insert, p.Labels)
-	}
-}
-
-// samples goes through the samples of a family, each with its part. In the family up
-// a part's own sample, which is nil, stands before those of its body.
-func (m *Merged) samples(f *mergedFamily) iter.Seq2[*Part, *sample] {
-	return func(yield func(*Part, *sample) bool) {
-		if f.name == upName && f.typ == gauge {
-			m.ups(f, yield)
+		for s := range p.Body.each(t.from.family, t.at) {
+			if t.from.name != "" && t.from.name != s.name() {
+				continue
+			}
+			if s.under != f.typ && s.under.floatLabel() != "" {
+				s.text, s.insert = withCanonicalFloat(out.syntax, s.text, s.under.floatLabel())
+			}
+			out.sample(s.text, s.insert, p.Labels)
+		}
+		if out.err != nil {
 			return
 		}
-		for _, b := range f.blocks {
-			if !m.block(b, yield) {
-				return
-			}
-		}
 	}
-}
-
-func (m *Merged) ups(f *mergedFamily, yield func(*Part, *sample) bool) {
-	blocks := f.blocks
-	for i := range m.parts {
-		if m.parts[i].HasUp && !yield(&m.parts[i], nil) {
-			return
-		}
-		if len(blocks) > 0 && blocks[0].part == i {
-			if !m.block(blocks[0], yield) {
-				return
-			}
-			blocks = blocks[1:]
-		}
-	}
-}
-
-func (m *Merged) block(b block, yield func(*Part, *sample) bool) bool {
-	p := &m.parts[b.part]
-	for s := range b.samples(p.Body) {
-		if !yield(p, s) {
-			return false
-		}
-	}
-	return true
 }
 
 func upLine(up bool) string {
@@ -142,28 +106,35 @@ func (out *writer) keyword(keyword string, name []byte) {
 	out.buf = append(out.buf, ' ')
 }
 
-// sample writes a canonical line with labels put in at insert: behind the brace
-// that opens, behind a quoted name, or in braces of their own.
+// sample writes a canonical line with the labels of its target.
 func (out *writer) sample(text []byte, insert int, labels Labels) {
-	out.buf = append(out.buf, text[:insert]...)
-	switch {
-	case len(labels.text) == 0:
-	case text[insert-1] == '"':
-		out.buf = append(out.buf, ',')
-		out.buf = append(out.buf, labels.text...)
-	case text[insert-1] == '{':
-		out.buf = append(out.buf, labels.text...)
-		if !bytes.HasPrefix(text[insert:], []byte("}")) {
-			out.buf = append(out.buf, ',')
-		}
-	default:
-		out.buf = append(out.buf, '{')
-		out.buf = append(out.buf, labels.text...)
-		out.buf = append(out.buf, '}')
-	}
-	out.buf = append(out.buf, text[insert:]...)
+	out.buf = appendLabelled(out.buf, text, insert, labels.text)
 	out.buf = append(out.buf, '\n')
 	out.flushIfFull()
+}
+
+// appendLabelled appends a canonical line, or what stands in it before the value, with
+// labels put in at insert: behind the brace that opens, behind a quoted name, or in
+// braces of their own.
+func appendLabelled(dst, text []byte, insert int, labels []byte) []byte {
+	dst = append(dst, text[:insert]...)
+	if len(labels) > 0 {
+		switch text[insert-1] {
+		case '"':
+			dst = append(dst, ',')
+			dst = append(dst, labels...)
+		case '{':
+			dst = append(dst, labels...)
+			if text[insert] != '}' {
+				dst = append(dst, ',')
+			}
+		default:
+			dst = append(dst, '{')
+			dst = append(dst, labels...)
+			dst = append(dst, '}')
+		}
+	}
+	return append(dst, text[insert:]...)
 }
 
 func (out *writer) flushIfFull() {

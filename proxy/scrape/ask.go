@@ -68,7 +68,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.
 		return nil, 0, err
 	}
 	limited := newLimitedReader(decoded, c.opts.BodySizeLimit)
-	body, err := exposition.Read(limited, opts)
+	body, err := c.reader.Read(limited, opts)
 	return body, limited.limit - limited.left, err
 }
 

@@ -32,13 +32,14 @@ type Options struct {
 type Client struct {
 	opts     Options
 	http     *http.Client
+	reader   *exposition.Reader
 	inFlight chan struct{} // nil = unbounded
 	reading  chan struct{}
 }
 
 // New makes a client. It keeps connections to targets open between scrapes.
 func New(opts Options) *Client {
-	c := &Client{opts: opts, reading: make(chan struct{}, workers(opts.Workers))}
+	c := &Client{opts: opts, reader: exposition.NewReader(), reading: make(chan struct{}, workers(opts.Workers))}
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}

@@ -97,17 +97,21 @@ func check(t testing.TB, bodies []Body, checkTypes bool) {
 
 func checkFormat(t testing.TB, format exposition.Format, answerType string, bodies []Body, checkTypes bool) {
 	t.Helper()
-	var parts []exposition.Part
+	var parts, fastParts []exposition.Part
 	var want []series
+	reader := exposition.NewReader()
 	for i, b := range bodies {
 		l := exposition.NewLabels(targetLabels(i))
-		parsed, err := exposition.Read(bytes.NewReader(b.Text), exposition.Options{Format: format, ContentType: b.ContentType, Labels: l})
+		opts := exposition.Options{Format: format, ContentType: b.ContentType, Labels: l}
+		parsed, err := exposition.Read(bytes.NewReader(b.Text), opts)
+		fast := readTwice(t, reader, b, opts, err)
 		var syntax *exposition.SyntaxError
 		if err != nil && !errors.As(err, &syntax) {
 			t.Fatalf("body %d: error of another kind: %v", i, err)
 		}
 		if err == nil {
 			parts = append(parts, exposition.Part{Labels: l, Up: true, HasUp: true, Body: parsed})
+			fastParts = append(fastParts, exposition.Part{Labels: l, Up: true, HasUp: true, Body: fast})
 		}
 		if isDeliberate(b) {
 			continue
@@ -124,6 +128,9 @@ func checkFormat(t testing.TB, format exposition.Format, answerType string, bodi
 		}
 	}
 	answer := writeTwice(t, format, parts)
+	if other := writeTwice(t, format, fastParts); !bytes.Equal(answer, other) {
+		t.Fatalf("the engines differ: the reference says\n%s\nthe other\n%s", answer, other)
+	}
 	merged, err := parse(answer, answerType)
 	if err != nil {
 		t.Fatalf("Prometheus refuses the answer: %v\n%s", err, answer)
@@ -144,6 +151,21 @@ func checkFormat(t testing.TB, format exposition.Format, answerType string, bodi
 	if checkTypes {
 		compareTypes(t, merged, want, exposition.Merge(format, parts).Conflicts())
 	}
+}
+
+// readTwice reads a body with the fast engine, which knows its shapes the second
+// time. It must say what the reference says.
+func readTwice(t testing.TB, reader *exposition.Reader, b Body, opts exposition.Options, want error) *exposition.Body {
+	t.Helper()
+	var body *exposition.Body
+	for range 2 {
+		var err error
+		body, err = reader.Read(bytes.NewReader(b.Text), opts)
+		if fmt.Sprint(err) != fmt.Sprint(want) {
+			t.Fatalf("the engines differ: the reference says %v, the other %v\n%q", want, err, b.Text)
+		}
+	}
+	return body
 }
 
 // compare wants the same series, in any order.

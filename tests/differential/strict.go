@@ -104,10 +104,7 @@ func (c *strict) sample(l labels.Labels) error {
 	if !c.isOpenMetrics {
 		return nil
 	}
-	metric := labels.NewBuilder(l).Del(model.MetricNameLabel, "le", "quantile", c.family).Labels().String()
-	if typ == model.MetricTypeGauge || typ == model.MetricTypeCounter || typ == model.MetricTypeUnknown || typ == model.MetricTypeInfo {
-		metric = labels.NewBuilder(l).Del(model.MetricNameLabel).Labels().String()
-	}
+	metric := labels.NewBuilder(l).Del(model.MetricNameLabel, partLabel(c.family, typ)).Labels().String()
 	if metric != c.metric {
 		c.endedMetrics[c.metric] = true
 		if c.endedMetrics[metric] && c.metric != "" {
@@ -116,6 +113,20 @@ func (c *strict) sample(l labels.Labels) error {
 		c.metric = metric
 	}
 	return nil
+}
+
+// partLabel is the label that tells the samples of one metric apart.
+func partLabel(family string, typ model.MetricType) string {
+	switch typ {
+	case model.MetricTypeHistogram, model.MetricTypeGaugeHistogram:
+		return "le"
+	case model.MetricTypeSummary:
+		return "quantile"
+	case model.MetricTypeStateset:
+		return family
+	default:
+		return ""
+	}
 }
 
 // sampleNames are the names that samples of a family may have.

@@ -1,0 +1,81 @@
+package exposition
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+// catalogKey is what a shape depends on, besides the lines themselves.
+type catalogKey struct {
+	in     syntax
+	out    Format
+	labels string // the names of the target's labels
+}
+
+// catalogLimit is how many bytes the shapes of a catalog may take. In one that is
+// full, bodies of new shapes are read by the reference engine.
+const catalogLimit = 32 << 20
+
+// catalog is the shapes that were learned from bodies. It only grows.
+type catalog struct {
+	key    catalogKey
+	labels Labels // their names count
+	seed   maphash.Seed
+	first  atomic.Pointer[shape] // of a body: a guess
+
+	mu       sync.RWMutex // for what follows
+	shapes   []*shape
+	byHead   map[string]*shape
+	names    map[string]uint32
+	families int // of all shapes
+	size     int // of all shapes, in bytes
+}
+
+func newCatalog(key catalogKey, labels Labels) *catalog {
+	return &catalog{
+		key: key, labels: labels, seed: maphash.MakeSeed(),
+		byHead: make(map[string]*shape), names: make(map[string]uint32),
+	}
+}
+
+// find returns the shape that begins with a head, or nil.
+func (c *catalog) find(head []byte) *shape {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.byHead[string(head)]
+}
+
+// add keeps a shape, or returns the one that is there already.
+func (c *catalog) add(key string, s *shape) *shape {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.byHead[key]; known != nil {
+		return known
+	}
+	if c.size += s.size(); c.size > catalogLimit {
+		return nil
+	}
+	s.complete(c)
+	s.index = uint32(len(c.shapes))
+	c.shapes = append(c.shapes, s)
+	c.byHead[key] = s
+	return s
+}
+
+// nameID numbers names. The catalog must be locked.
+func (c *catalog) nameID(name string) uint32 {
+	id, ok := c.names[name]
+	if !ok {
+		id = uint32(len(c.names))
+		c.names[name] = id
+	}
+	return id
+}
+
+// all returns all shapes, by their index, and how many families they have.
+func (c *catalog) all() ([]*shape, int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.shapes, c.families
+}

@@ -1,0 +1,263 @@
+package exposition
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+)
+
+const (
+	readSize  = 64 << 10            // of a piece of a body
+	chunkSize = 1<<placeBits - 1<<8 // of packed.chunks: where the next one begins
+)
+
+// errOdd is returned for a body that is not understood family by family. The
+// reference engine takes it then, and says what is wrong with it, if anything is.
+var errOdd = errors.New("not a plain body")
+
+// packer packs one body at a time.
+type packer struct {
+	parser  // takes lines apart that the shape does not know. Its text is whole lines of buf
+	catalog *catalog
+	src     io.Reader
+	buf     []byte
+	end     int  // of what was read, in buf
+	isLast  bool // src is at its end
+
+	packed   *packed
+	shape    *shape // of the visit, nil before the first
+	families int
+	claimed  []uint32 // by claim.id: which body has it, and whether shared
+	bodies   uint32   // that were begun
+
+	// Of the visit:
+	ops    packedOps
+	start  int                 // where they begin in ops.buf
+	high   int                 // lines of the shape from here on have not come yet
+	seen   []bool              // which lines have, once one came late; else empty
+	extras map[uint64]struct{} // identities of the lines that the shape does not know
+	parts  []uint64            // in OpenMetrics, of each of these: which metric it is of
+	lines  []groupedLine       // see group
+}
+
+// begin prepares for a body.
+func (p *packer) begin(c *catalog, src io.Reader, opts Options) {
+	p.parser = parser{in: c.key.in, opts: opts, body: &Body{format: opts.Format, conflicts: map[conflict]int{}}, line: line{labels: p.line.labels}}
+	p.series.seed = c.seed
+	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
+	p.packed, p.shape, p.families = &packed{catalog: c}, nil, 0
+	p.body.packed = p.packed
+	p.ops = packedOps{buf: p.ops.buf[:0], run: -1}
+	p.bodies++
+}
+
+// pack packs the body. After errOdd it has packed what stands before buf[pos:end].
+func (p *packer) pack() error {
+	for {
+		more, err := p.more()
+		switch {
+		case err != nil:
+			return err
+		case !more && p.in == openMetrics:
+			return errOdd
+		case !more:
+			return nil
+		}
+		if p.in == openMetrics && p.atEOF() {
+			return p.takeEOF()
+		}
+		if err := p.enter(); err != nil {
+			return err
+		}
+		err = p.visit()
+		p.ops.end()
+		if err != nil {
+			return err
+		}
+		if p.shape.hasParts {
+			p.group()
+		}
+		if len(p.ops.buf) >= chunkSize {
+			p.endChunk()
+		}
+	}
+}
+
+// endChunk keeps the operations so far.
+func (p *packer) endChunk() {
+	if len(p.ops.buf) > 0 {
+		p.packed.chunks = append(p.packed.chunks, bytes.Clone(p.ops.buf))
+		p.ops.buf = p.ops.buf[:0]
+	}
+}
+
+// more makes sure that the text has a whole line, and returns false at the end of the
+// body.
+func (p *packer) more() (bool, error) {
+	for p.pos == len(p.text) {
+		if p.isLast {
+			return false, nil
+		}
+		if err := p.fill(); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// fill reads a piece of the body behind what is left of the one before. At the end of
+// the body a line feed is added where the format lets it be missing.
+func (p *packer) fill() error {
+	if isDone(p.opts.Done) {
+		return context.Canceled
+	}
+	left := copy(p.buf, p.buf[p.pos:p.end])
+	p.pos = 0
+	if left == len(p.buf) {
+		p.buf = slices.Grow(p.buf, max(readSize, left))
+		p.buf = p.buf[:cap(p.buf)]
+	}
+	n, err := p.src.Read(p.buf[left:])
+	p.end = left + n
+	whole := bytes.LastIndexByte(p.buf[:p.end], '\n') + 1
+	if errors.Is(err, io.EOF) {
+		p.isLast, err = true, nil
+		if rest := p.buf[whole:p.end]; len(rest) > 0 && (p.in == text || string(rest) == "# EOF") {
+			p.buf = append(p.buf[:p.end], '\n')
+			whole = p.end + 1
+			p.buf = p.buf[:cap(p.buf)]
+		}
+	}
+	p.text = p.buf[:whole]
+	return err
+}
+
+var eof = []byte("# EOF\n")
+
+// atEOF says whether the end of OpenMetrics comes.
+func (p *packer) atEOF() bool { return bytes.HasPrefix(p.text[p.pos:], eof) }
+
+// takeEOF takes the end of OpenMetrics, after which nothing may come.
+func (p *packer) takeEOF() error {
+	for !p.isLast {
+		if err := p.fill(); err != nil {
+			return err
+		}
+	}
+	if p.end-p.pos > len(eof) {
+		return errOdd
+	}
+	return nil
+}
+
+// enter takes the comment lines with which a family begins, and finds its shape.
+func (p *packer) enter() error {
+	guess := &p.catalog.first
+	if p.shape != nil {
+		guess = &p.shape.next
+	}
+	if s := guess.Load(); s != nil && p.isAt(s) {
+		return p.claim(s)
+	}
+	n, err := p.headLength()
+	if err != nil {
+		return err
+	}
+	key := p.text[p.pos : p.pos+n]
+	if p.shape == nil {
+		name, _, _ := bytes.Cut(p.text[p.pos+n:], []byte(" ")) // bodies without comments are told apart by their first line
+		key = slices.Concat(key, []byte{0}, name)
+	}
+	s := p.catalog.find(key)
+	if s == nil {
+		if s, err = p.learn(key, n); err != nil {
+			return err
+		}
+	}
+	guess.CompareAndSwap(nil, s)
+	return p.claim(s)
+}
+
+// isAt says whether the lines of a shape come. Its head is all there is before the
+// samples.
+func (p *packer) isAt(s *shape) bool {
+	rest, ok := bytes.CutPrefix(p.text[p.pos:], s.head)
+	return ok && len(s.head) > 0 && len(rest) > 0 && !p.isHead(rest)
+}
+
+// isHead says whether a line belongs to the head of a family.
+func (p *packer) isHead(lines []byte) bool {
+	isEOF := p.in == openMetrics && bytes.HasPrefix(lines, eof)
+	return lines[0] == '#' && !isEOF || lines[0] == '\n'
+}
+
+// headLength is the length of the comment lines that come.
+func (p *packer) headLength() (int, error) { return p.lengthWhile(0, p.isHead) }
+
+// lengthWhile makes the text hold all lines from an offset on that are of a kind, and
+// returns where they end, as an offset too.
+func (p *packer) lengthWhile(from int, isOfKind func(lines []byte) bool) (int, error) {
+	for {
+		for p.pos+from < len(p.text) {
+			lines := p.text[p.pos+from:]
+			if !isOfKind(lines) {
+				return from, nil
+			}
+			from += bytes.IndexByte(lines, '\n') + 1
+		}
+		if p.isLast {
+			return from, nil
+		}
+		if err := p.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// learn makes a shape of the family that comes, whose head has that length.
+func (p *packer) learn(key []byte, headLength int) (*shape, error) {
+	key = bytes.Clone(key) // reading on moves it
+	end, err := p.lengthWhile(headLength, func(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' })
+	if err != nil {
+		return nil, err
+	}
+	s := p.catalog.learn(p.text[p.pos:p.pos+end], headLength, p.shape == nil)
+	if s != nil {
+		s = p.catalog.add(string(key), s)
+	}
+	if s == nil {
+		return nil, errOdd
+	}
+	return s, nil
+}
+
+// claim begins a visit of a shape, unless another family of the body has one of
+// its names.
+func (p *packer) claim(s *shape) error {
+	if p.families += len(s.families); s.isOdd || p.families > maxFamilies {
+		return errOdd
+	}
+	for _, c := range s.claims {
+		for int(c.id) >= len(p.claimed) {
+			p.claimed = append(p.claimed, make([]uint32, 1024)...)
+		}
+		before := &p.claimed[c.id]
+		isShared := uint32(0)
+		if c.isShared {
+			isShared = 1
+		}
+		if *before>>1 == p.bodies && *before&isShared == 0 {
+			return errOdd
+		}
+		*before = p.bodies<<1 | isShared
+	}
+	p.pos += len(s.head)
+	p.shape, p.current = s, s.current
+	p.start, p.ops.next, p.ops.run = len(p.ops.buf), 0, -1
+	p.high, p.seen, p.parts = 0, p.seen[:0], p.parts[:0]
+	clear(p.extras)
+	p.packed.visits = append(p.packed.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
+	return nil
+}

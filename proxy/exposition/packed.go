@@ -1,0 +1,261 @@
+package exposition
+
+import (
+	"encoding/binary"
+)
+
+// packed is a body as the shapes of its families, and what they do not tell: values,
+// and lines that deviate. It loses nothing: from it the body can be written again.
+type packed struct {
+	catalog *catalog
+	visits  []visit
+	chunks  [][]byte
+}
+
+// visit is a family in a body.
+type visit struct {
+	shape uint32 // in the catalog
+	at    uint32 // where its operations begin: a chunk, and a place in the chunk
+}
+
+// placeBits are the low bits of visit.at: the place in a chunk.
+const placeBits = 18
+
+// operations of a visit, each two bytes: the kind in the low two bits, a number in the
+// others, and what the kind says.
+const (
+	opEnd   = iota // of the visit
+	opRun          // so many lines of the shape follow each other; the tails
+	opSkip         // a varint: the number of the shape's line that comes next; or, if the number is 1, bytes that are no sample
+	opExtra        // a line that the shape does not know, of the family of that number
+)
+
+// maxRun bounds the number of an operation.
+const maxRun = 1<<14 - 1
+
+// A tail is what stands behind the blank after name and labels, with the line feed. It
+// is stored behind its length in one byte. A longer one, and one that is written in
+// another form than it came, is stored behind longTail as two strings; the second one is empty if it equals
+// the first.
+const (
+	maxTail  = 250
+	longTail = 255
+)
+
+// packedOps writes the operations of a visit.
+type packedOps struct {
+	buf  []byte
+	run  int // where the operation of the open run stands, or -1
+	next int // the line of the shape that is expected
+}
+
+func (o *packedOps) op(kind, n int) {
+	o.buf = binary.LittleEndian.AppendUint16(o.buf, uint16(n<<2|kind))
+}
+
+func (o *packedOps) string(s []byte) {
+	o.buf = binary.AppendUvarint(o.buf, uint64(len(s)))
+	o.buf = append(o.buf, s...)
+}
+
+// line opens a run, if need be, for one more line of the shape, whose tail comes next.
+func (o *packedOps) line(i int) {
+	if i != o.next {
+		o.closeRun()
+		o.op(opSkip, 0)
+		o.buf = binary.AppendUvarint(o.buf, uint64(i))
+		o.next = i
+	}
+	if o.run < 0 {
+		o.run = len(o.buf)
+		o.op(opRun, 0)
+	}
+	o.next++
+	o.grow(1)
+}
+
+// grow makes the open run longer.
+func (o *packedOps) grow(lines int) {
+	header := o.buf[o.run:]
+	n := int(binary.LittleEndian.Uint16(header)>>2) + lines
+	binary.LittleEndian.PutUint16(header, uint16(n<<2|opRun))
+	if n == maxRun {
+		o.run = -1
+	}
+}
+
+// room is how many lines the open run can still take.
+func (o *packedOps) room() int {
+	if o.run < 0 {
+		return maxRun
+	}
+	return maxRun - int(binary.LittleEndian.Uint16(o.buf[o.run:])>>2)
+}
+
+func (o *packedOps) closeRun() { o.run = -1 }
+
+// tail stores a tail that came as raw and is written as out.
+func (o *packedOps) tail(raw, out []byte) {
+	if isSame := string(raw) == string(out); isSame && len(raw) <= maxTail {
+		o.buf = append(o.buf, byte(len(raw)))
+		o.buf = append(o.buf, raw...)
+		return
+	} else if isSame {
+		out = nil
+	}
+	o.buf = append(o.buf, longTail)
+	o.string(raw)
+	o.string(out)
+}
+
+// extra stores a line of the shape's family of that number.
+func (o *packedOps) extra(family int, raw, out []byte, insert int) {
+	o.closeRun()
+	o.op(opExtra, family)
+	o.string(raw)
+	o.string(out)
+	o.buf = binary.AppendUvarint(o.buf, uint64(insert))
+}
+
+// noSample stores bytes that are part of the body and say nothing.
+func (o *packedOps) noSample(raw []byte) {
+	o.closeRun()
+	o.op(opSkip, 1)
+	o.string(raw)
+}
+
+func (o *packedOps) end() {
+	o.closeRun()
+	o.op(opEnd, 0)
+}
+
+// packedLine is one line of a visit.
+type packedLine struct {
+	known    int    // of the shape, or -1
+	family   int32  // of the shape; -1 for what is no sample
+	raw, out []byte // the tail of a known line, all of another: as it came, and as it is written
+	insert   int    // of another line, see writer.sample
+}
+
+// unpacker goes through the lines of a visit.
+type unpacker struct {
+	shape *shape
+	ops   []byte
+	next  int // line of the shape
+	left  int // lines of the run
+}
+
+func (p *packed) unpack(s *shape, at uint32) unpacker {
+	return unpacker{shape: s, ops: p.chunks[at>>placeBits][at&(1<<placeBits-1):]}
+}
+
+func (u *unpacker) string() []byte {
+	length, n := binary.Uvarint(u.ops)
+	s := u.ops[n : n+int(length)]
+	u.ops = u.ops[n+int(length):]
+	return s
+}
+
+// tail takes a tail, as it came and as it is written.
+func (u *unpacker) tail() (raw, out []byte) {
+	n := int(u.ops[0])
+	if n != longTail {
+		raw = u.ops[1 : 1+n]
+		u.ops = u.ops[1+n:]
+		return raw, raw
+	}
+	u.ops = u.ops[1:]
+	raw, out = u.string(), u.string()
+	if len(out) == 0 {
+		out = raw
+	}
+	return raw, out
+}
+
+// line takes the next line, and returns false if there is none.
+func (u *unpacker) line(l *packedLine) bool {
+	for u.left == 0 {
+		op := binary.LittleEndian.Uint16(u.ops)
+		n := int(op >> 2)
+		u.ops = u.ops[2:]
+		switch op & 3 {
+		case opEnd:
+			return false
+		case opRun:
+			u.left = n
+		case opSkip:
+			if n == 1 {
+				*l = packedLine{known: -1, family: -1, raw: u.string()}
+				return true
+			}
+			next, length := binary.Uvarint(u.ops)
+			u.next, u.ops = int(next), u.ops[length:]
+		case opExtra:
+			*l = packedLine{known: -1, family: int32(n), raw: u.string(), out: u.string()}
+			if len(l.out) == 0 {
+				l.out = l.raw
+			}
+			insert, length := binary.Uvarint(u.ops)
+			l.insert, u.ops = int(insert), u.ops[length:]
+			return true
+		}
+	}
+	*l = packedLine{known: u.next, family: u.shape.lines[u.next].family}
+	l.raw, l.out = u.tail()
+	u.next++
+	u.left--
+	return true
+}
+
+// each is Body.each for a packed body.
+func (p *packed) each(f *family, at uint32, yield func(sampleText) bool) {
+	u := p.unpack(f.shape, at)
+	under := f.shape.typ()
+	var l packedLine
+	var text []byte
+	for u.line(&l) {
+		if l.family != f.index {
+			continue
+		}
+		s := sampleText{text: l.out, insert: l.insert, under: under}
+		if l.known >= 0 {
+			line := &f.shape.lines[l.known]
+			text = append(text[:0], f.shape.text[line.out:line.outEnd]...)
+			text = append(text, l.out...)
+			s.text, s.insert = text, int(line.insert-line.out)
+		}
+		s.text = s.text[:len(s.text)-1] // the line feed
+		if !yield(s) {
+			return
+		}
+	}
+}
+
+// hasSamples says whether a visit has samples of a family of its shape.
+func (p *packed) hasSamples(f *family, at uint32) bool {
+	u := p.unpack(f.shape, at)
+	for l := (packedLine{}); u.line(&l); {
+		if l.family == f.index {
+			return true
+		}
+	}
+	return false
+}
+
+// appendBody writes the body again, as it came.
+func (p *packed) appendBody(dst []byte) []byte {
+	shapes, _ := p.catalog.all()
+	for _, v := range p.visits {
+		s := shapes[v.shape]
+		dst = append(dst, s.head...)
+		u := p.unpack(s, v.at)
+		var l packedLine
+		for u.line(&l) {
+			if l.known >= 0 {
+				dst = append(dst, s.prefix(l.known)...)
+			}
+			dst = append(dst, l.raw...)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,273 @@
+package exposition
+
+import (
+	"bytes"
+)
+
+// lookAhead is how many lines of a shape a body may leave out at a time before the
+// next one is searched by its series.
+const lookAhead = 4
+
+// visit takes the lines of a family.
+func (p *packer) visit() error {
+	for {
+		more, err := p.more()
+		if err != nil || !more {
+			return err
+		}
+		switch p.text[p.pos] {
+		case '#':
+			return nil
+		case '\n':
+			if p.in == openMetrics {
+				return errOdd
+			}
+			p.ops.noSample(p.text[p.pos : p.pos+1])
+			p.pos++
+			continue
+		}
+		before := p.body.series
+		if p.run(); p.body.series == before {
+			if err := p.takeLine(); err != nil {
+				return err
+			}
+		}
+		if err := p.expose(p.body.series - before); err != nil {
+			return err
+		}
+	}
+}
+
+// run takes lines of the shape one after the other, as far as they come so, and with
+// plain values. This is where the time is spent.
+func (p *packer) run() {
+	first := p.ops.next
+	if first < p.high || len(p.seen) > 0 || first == len(p.shape.lines) {
+		return
+	}
+	text, buf, shapeText := p.text[p.pos:], p.ops.buf, p.shape.text
+	if p.ops.run < 0 {
+		buf = append(buf, opRun, 0)
+	}
+	start, n := len(buf), 0
+	for lines := p.shape.lines[first:min(len(p.shape.lines), first+p.ops.room())]; n < len(lines); n++ {
+		l := &lines[n]
+		length := int(l.end - l.start)
+		if len(text) <= length || string(text[:length]) != string(shapeText[l.start:l.end]) {
+			break
+		}
+		tail := plainTail(text[length:])
+		if tail == 0 {
+			break
+		}
+		buf = append(buf, byte(tail))
+		buf = append(buf, text[length:length+tail]...)
+		text = text[length+tail:]
+		if l.renamed > 0 {
+			p.noteRenamed(l)
+		}
+	}
+	if n == 0 {
+		return
+	}
+	if p.ops.run < 0 {
+		p.ops.run = start - 2
+	}
+	p.ops.buf = buf
+	p.ops.grow(n)
+	p.ops.next += n
+	p.high = p.ops.next
+	p.body.series += n
+	p.pos = len(p.text) - len(text)
+}
+
+func (p *packer) noteRenamed(l *shapeLine) {
+	p.body.conflicts[conflict{LabelConflict, p.shape.families[l.family].name}] += int(l.renamed)
+}
+
+// plainTail is the length of a plain number with its line feed, and 0 for everything
+// else: other numbers, timestamps, exemplars. The text must have a line feed.
+func plainTail(text []byte) int {
+	i := 0
+	if text[0] == '-' || text[0] == '+' {
+		i++
+	}
+	digits := i
+	for isDigit(text[i]) {
+		i++
+	}
+	if i == digits {
+		return 0
+	}
+	if text[i] == '.' {
+		i++
+		for isDigit(text[i]) {
+			i++
+		}
+	}
+	if i > 32 { // might be out of range
+		return 0
+	}
+	if text[i] == 'e' || text[i] == 'E' {
+		i++
+		if text[i] == '-' || text[i] == '+' {
+			i++
+		}
+		digits = i
+		for isDigit(text[i]) {
+			i++
+		}
+		if i == digits || i > digits+2 {
+			return 0
+		}
+	}
+	if text[i] != '\n' {
+		return 0
+	}
+	return i + 1
+}
+
+// takeLine takes a line that is not the next one of the shape, or whose tail is not
+// plain.
+func (p *packer) takeLine() error {
+	text, next := p.text[p.pos:], p.ops.next
+	for i := next; i < min(next+lookAhead, len(p.shape.lines)); i++ {
+		if prefix := p.shape.prefix(i); bytes.HasPrefix(text, prefix) {
+			return p.takeKnown(i, p.pos+len(prefix))
+		}
+	}
+	start := p.pos
+	err := p.takeOther()
+	if err != nil {
+		p.pos = start
+	}
+	return err
+}
+
+// takeKnown takes a line of the shape, whose tail stands at a place of the text.
+func (p *packer) takeKnown(i, at int) error {
+	if len(p.seen) > 0 || i < p.high {
+		if !p.isFirst(i) {
+			return errOdd
+		}
+	}
+	var raw, out []byte
+	if n := plainTail(p.text[at:]); n > 0 {
+		raw = p.text[at : at+n]
+		out = raw
+	} else {
+		var err error
+		if raw, out, err = p.tail(at); err != nil {
+			return err
+		}
+	}
+	p.ops.line(i)
+	p.ops.tail(raw, out)
+	p.high = max(p.high, i+1)
+	p.body.series++
+	if l := &p.shape.lines[i]; l.renamed > 0 {
+		p.noteRenamed(l)
+	}
+	p.pos = at + len(raw)
+	return nil
+}
+
+// tail takes apart a tail, and returns it as it came and as it is written.
+func (p *packer) tail(at int) (raw, out []byte, err error) {
+	s := scanner{text: p.text, pos: at}
+	l := line{canonical: true}
+	if p.in == openMetrics {
+		s.pos-- // the blank
+		err = s.omTail(&l)
+	} else {
+		err = s.valueAndTimestamp(&l)
+	}
+	if err != nil || !l.fit(p.in, p.opts.Format.syntax) {
+		return nil, nil, errOdd
+	}
+	raw = p.text[at:s.pos]
+	if l.canonical && l.end == s.pos-1 {
+		return raw, raw, nil
+	}
+	return raw, append(l.appendTail(nil), '\n'), nil
+}
+
+// isFirst says whether a line of the shape has not come yet in this visit, and notes
+// it.
+func (p *packer) isFirst(i int) bool {
+	if len(p.seen) == 0 {
+		p.seen = append(p.seen, make([]bool, len(p.shape.lines))...)
+		u := unpacker{shape: p.shape, ops: p.opsSoFar()}
+		for l := (packedLine{}); u.line(&l); {
+			if l.known >= 0 {
+				p.seen[l.known] = true
+			}
+		}
+	}
+	isFirst := !p.seen[i]
+	p.seen[i] = true
+	return isFirst
+}
+
+// opsSoFar are the operations of the visit with an end.
+func (p *packer) opsSoFar() []byte {
+	ops := packedOps{buf: bytes.Clone(p.ops.buf[p.start:])}
+	ops.end()
+	return ops.buf
+}
+
+// takeOther takes a line apart that was not recognized. It can be one of the shape's
+// that comes out of order.
+func (p *packer) takeOther() error {
+	start, l := p.pos, &p.line
+	if p.scan() != nil || l.start != start {
+		return errOdd
+	}
+	name, ok := p.shape.names[string(l.name)]
+	if !ok {
+		return errOdd
+	}
+	if name.written != string(l.name) {
+		l.name, l.canonical = []byte(name.written), false
+	}
+	exported, err := p.resolveLabels()
+	if err != nil || isUp(l) || !l.fit(p.in, p.opts.Format.syntax) {
+		return errOdd
+	}
+	id := p.series.identity(l, p.typ())
+	if i, ok := p.shape.bySeries[id]; ok {
+		if !bytes.Equal(p.shape.prefix(int(i)), p.text[start:l.at]) {
+			return errOdd
+		}
+		p.pos = start
+		return p.takeKnown(int(i), l.at)
+	}
+	if _, ok := p.extras[id]; ok {
+		return errOdd
+	}
+	if p.extras == nil {
+		p.extras = make(map[uint64]struct{})
+	}
+	p.extras[id] = struct{}{}
+	family := &p.shape.families[name.family]
+	if exported > 0 {
+		p.body.conflicts[conflict{LabelConflict, family.name}] += exported
+	}
+	if p.shape.hasParts {
+		p.parts = append(p.parts, p.series.metricHash(l, p.typ(), family.name))
+	}
+	p.keepOther(name.family, p.text[start:p.pos])
+	return nil
+}
+
+// keepOther keeps the line that was scanned, of a family of the shape.
+func (p *packer) keepOther(family int32, raw []byte) {
+	l := &p.line
+	if l.canonical && l.end == l.start+len(raw)-1 {
+		p.ops.extra(int(family), raw, nil, l.insert-l.start)
+	} else {
+		out, insert := l.appendTo(nil)
+		p.ops.extra(int(family), raw, append(out, '\n'), insert)
+	}
+	p.body.series++
+}

@@ -1,0 +1,125 @@
+package exposition
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// checkSame reads bodies with both engines and checks that they say the same of each,
+// and merge to the same bytes.
+func checkSame(t testing.TB, r *Reader, format Format, bodies ...testBody) {
+	t.Helper()
+	var want, got []Part
+	for i, b := range bodies {
+		labels := labelsOf(fmt.Sprintf("pod=p%d,x=", i))
+		opts := Options{Format: format, ContentType: b.contentType, Labels: labels, MaxSamples: 1000}
+		theirs, err := Read(strings.NewReader(b.text), opts)
+		ours, ourErr := r.Read(strings.NewReader(b.text), opts)
+		if fmt.Sprint(err) != fmt.Sprint(ourErr) {
+			t.Fatalf("%s: the reference says %v, the reader %v\n%q", b.name, err, ourErr, b.text)
+		}
+		if err != nil {
+			continue
+		}
+		if theirs.Samples() != ours.Samples() {
+			t.Fatalf("%s: %d samples, want %d\n%s", b.name, ours.Samples(), theirs.Samples(), b.text)
+		}
+		want = append(want, Part{Labels: labels, HasUp: true, Up: true, Body: theirs})
+		got = append(got, Part{Labels: labels, HasUp: true, Up: true, Body: ours})
+	}
+	wanted, merged := Merge(format, want), Merge(format, got)
+	if a, b := write(t, wanted), write(t, merged); a != b {
+		t.Fatalf("the reader's answer is another:\n%s\nwant\n%s\nof %q", b, a, bodies)
+	}
+	if !reflect.DeepEqual(wanted.Conflicts(), merged.Conflicts()) {
+		t.Fatalf("conflicts %v, want %v", merged.Conflicts(), wanted.Conflicts())
+	}
+}
+
+func TestReaderEqualsReference(t *testing.T) {
+	all := bodies(t)
+	for name, format := range answers {
+		t.Run(name, func(t *testing.T) {
+			r := NewReader()
+			for range 2 { // the second time shapes are known
+				for _, b := range all {
+					checkSame(t, r, format, b)
+				}
+			}
+			for i := range all {
+				checkSame(t, r, format, all[i], all[(i+7)%len(all)], all[(i+12)%len(all)])
+			}
+		})
+	}
+}
+
+// Bodies that deviate from the ones before in every way.
+func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
+	all := bodies(t)
+	for name, format := range answers {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			for _, b := range all {
+				r := NewReader()
+				for range 100 {
+					checkSame(t, r, format, b, deviate(rng, b, all), deviate(rng, b, all))
+				}
+			}
+		})
+	}
+}
+
+// deviate drops, repeats, moves, changes and borrows lines of a body.
+func deviate(rng *rand.Rand, b testBody, all []testBody) testBody {
+	lines := strings.SplitAfter(b.text, "\n")
+	for range 1 + rng.IntN(4) {
+		i, j := rng.IntN(len(lines)), rng.IntN(len(lines))
+		switch rng.IntN(6) {
+		case 0:
+			lines = slices.Delete(lines, i, i+1)
+		case 1:
+			lines = slices.Insert(lines, j, lines[i])
+		case 2:
+			lines[i], lines[j] = lines[j], lines[i]
+		case 3:
+			lines[i] = strings.Replace(lines[i], "=\"", "=\"z", 1)
+		case 4:
+			lines[i] = strings.Replace(lines[i], "\n", "5\n", 1)
+		case 5:
+			other := strings.SplitAfter(all[rng.IntN(len(all))].text, "\n")
+			lines = slices.Insert(lines, i, other[rng.IntN(len(other))])
+		}
+		if len(lines) == 0 {
+			break
+		}
+	}
+	return testBody{b.name + " deviating", b.contentType, strings.Join(lines, "")}
+}
+
+// A body comes in pieces of any size.
+func TestReaderReadsPieces(t *testing.T) {
+	for _, b := range bodies(t) {
+		for name, format := range answers {
+			r := NewReader()
+			opts := Options{Format: format, ContentType: b.contentType}
+			for range 2 {
+				want, err := Read(strings.NewReader(b.text), opts)
+				got, ourErr := r.Read(iotest.OneByteReader(strings.NewReader(b.text)), opts)
+				if fmt.Sprint(err) != fmt.Sprint(ourErr) {
+					t.Fatalf("%s for %s: %v, want %v", b.name, name, ourErr, err)
+				}
+				if err != nil {
+					continue
+				}
+				if a, b := write(t, Merge(format, []Part{{Body: want}})), write(t, Merge(format, []Part{{Body: got}})); a != b {
+					t.Fatalf("%s\nwant\n%s", b, a)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package exposition
+
+import (
+	"bytes"
+	"sync/atomic"
+)
+
+// shape is what bodies have in common in one family: its comment lines, and of its
+// sample lines all but the values. Bodies of one workload differ in little else.
+// Immutable but for next, so that many bodies can be read through it at a time.
+type shape struct {
+	index    uint32       // in catalog.shapes
+	head     []byte       // the comment lines, as they stand in a body
+	isOdd    bool         // a body with this head must be read as a whole
+	current  *declaration // that the head makes; nil if it makes none
+	families []family     // of the answer, to which the lines belong; one, mostly
+	claims   []claim
+
+	text      []byte // of all lines
+	lines     []shapeLine
+	names     map[string]sampleName // by the name as it stands in a body
+	bySeries  map[uint64]int32      // line by the series' identity
+	hasParts  bool                  // in OpenMetrics: a metric may have several samples
+	isGrouped bool                  // and those of each metric stand together
+
+	next atomic.Pointer[shape] // the shape that came next in a body: a guess
+}
+
+// shapeLine is a sample line but for its value: offsets into shape.text, each range
+// up to the value, with the blank before it.
+type shapeLine struct {
+	start, end          uint32 // as it stands in a body
+	out, insert, outEnd uint32 // as it is written; insert: see writer.sample
+	family              int32  // in shape.families
+	renamed             int32  // labels that give way to the target's
+	metricHash          uint64 // in OpenMetrics: see seriesSet.metricHash
+}
+
+func (l shapeLine) metric() metricKey { return metricKey{l.family, l.metricHash} }
+
+// sampleName is what becomes of a name of samples.
+type sampleName struct {
+	written string // as the answer can carry it
+	family  int32
+}
+
+// A claim is a name that no other family of the same body may have, or their lines
+// cannot be understood apart from each other.
+type claim struct {
+	id       uint32 // of the name, and of what it is the name of, in the catalog
+	isShared bool   // families may have it together that all share it: each says all there is to say of it
+}
+
+func (s *shape) prefix(i int) []byte { return s.text[s.lines[i].start:s.lines[i].end] }
+
+// size is about the memory that it takes, in bytes.
+func (s *shape) size() int { return 500 + len(s.head) + len(s.text) + 150*len(s.lines) }
+
+func (s *shape) typ() metricType {
+	if s.current == nil {
+		return untyped
+	}
+	return s.current.typ
+}
+
+// learn makes a shape of the lines of one family, which begin with its head, and
+// maybe a body. It returns nil if the reference engine would refuse or drop any of them.
+func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
+	p := newParser(bytes.Clone(lines), c.key.in, Options{Format: c.key.out, Labels: c.labels})
+	p.series.seed = c.seed
+	s := &shape{head: bytes.Clone(lines[:headLength]), names: map[string]sampleName{}, bySeries: map[uint64]int32{}}
+	for p.pos < len(p.text) {
+		start, exposed, renamed := p.pos, p.exposed, p.exported()
+		if p.entry() != nil {
+			return nil
+		}
+		if p.exposed == exposed { // a comment
+			continue
+		}
+		if p.exposed != len(p.body.samples) || p.line.start != start {
+			return nil
+		}
+		s.add(p, int32(p.exported()-renamed))
+	}
+	p.declareFamilies()
+	s.current, s.families = p.current, p.body.families
+	if len(s.bySeries) != len(s.lines) { // one series at several times
+		return nil
+	}
+	if p.exported() > 0 && len(s.families) > 1 {
+		return nil
+	}
+	// The TYPE of the family before would hold on, or another name is declared.
+	s.isOdd = len(p.declared) > 1 || p.current == nil && (len(p.declared) > 0 || !beginsBody)
+	return s
+}
+
+// add adds the line that was parsed last.
+func (s *shape) add(p *parser, renamed int32) {
+	l, sample := &p.line, &p.body.samples[len(p.body.samples)-1]
+	line := shapeLine{start: uint32(len(s.text)), family: p.lastFamily, renamed: renamed}
+	s.text = append(s.text, p.text[l.start:l.at]...)
+	line.end = uint32(len(s.text))
+	if sample.isRewritten {
+		line.out = line.end
+		head, insert := l.appendHead(s.text)
+		s.text, line.insert, line.outEnd = head, uint32(insert), uint32(len(head))
+	} else {
+		line.out, line.insert, line.outEnd = line.start, line.start+uint32(l.insert-l.start), line.end
+	}
+	if len(p.metrics) > 0 {
+		line.metricHash = p.metrics[len(p.metrics)-1]
+	}
+	s.names[string(l.exposed)] = sampleName{string(l.name), p.lastFamily}
+	s.bySeries[p.series.identity(l, p.typ())] = int32(len(s.lines))
+	s.lines = append(s.lines, line)
+}
+
+// complete fills in what follows from the lines. The catalog must be locked.
+func (s *shape) complete(c *catalog) {
+	claims := map[uint32]bool{}
+	claimName := func(kind, name string, isShared bool) {
+		id := c.nameID(kind + name)
+		before, ok := claims[id]
+		claims[id] = isShared && (before || !ok)
+	}
+	for i := range s.families {
+		f := &s.families[i]
+		f.shape, f.index, f.id = s, int32(i), c.families
+		c.families++
+		claimName("family ", f.name, false)
+		if f.declared == nil { // may be declared elsewhere
+			claimName("declared ", f.name, false)
+		}
+	}
+	for _, name := range s.names {
+		claimName("sample ", name.written, false)
+	}
+	if d := s.current; d != nil {
+		claimName("declared ", d.name, d.help != "" && d.unit == "")
+		if d.written != d.name {
+			claimName("declared ", d.written, false)
+		}
+	}
+	for id, isShared := range claims {
+		s.claims = append(s.claims, claim{id, isShared})
+	}
+	s.hasParts = len(s.names) > len(s.families)
+	switch s.typ() {
+	case histogram, summary, gaugeHistogram, stateset:
+		s.hasParts = true
+	}
+	s.hasParts = s.hasParts && c.key.out.syntax == openMetrics
+	s.isGrouped = isGrouped(s.lines, shapeLine.metric)
+}
