@@ -56,11 +56,31 @@ func (c *catalog) add(key string, s *shape) *shape {
 	if c.size += s.size(); c.size > catalogLimit {
 		return nil
 	}
+	c.enter(key, s)
+	return s
+}
+
+// enter makes a shape known. The catalog must be locked.
+func (c *catalog) enter(key string, s *shape) {
 	s.complete(c)
-	s.index = uint32(len(c.shapes))
+	s.key, s.index = key, uint32(len(c.shapes))
 	c.shapes = append(c.shapes, s)
 	c.byHead[key] = s
-	return s
+}
+
+// replace makes a newer version of a shape known, which goes on from where the older one's learner is.
+func (c *catalog) replace(older, newer *shape) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	newer.learner.version = older.learner.version + 1
+	if c.byHead[older.key] != older || c.size+newer.size() > catalogLimit || newer.learner.version > maxVersions {
+		return
+	}
+	c.size += newer.size()
+	newer.learner.rest, newer.learner.resting = older.learner.rest, true
+	c.enter(older.key, newer)
+	newer.next.Store(older.next.Load())
+	older.newer.Store(newer)
 }
 
 // nameID numbers names. The catalog must be locked.

@@ -79,6 +79,11 @@ func (p *packer) pack() error {
 		if p.shape.hasParts {
 			p.group()
 		}
+		if len(p.extras) > 0 {
+			if further := p.shape.learner.visited(); further != nil {
+				p.catalog.extend(p.shape, further)
+			}
+		}
 		if len(p.ops.buf) >= chunkSize {
 			p.endChunk()
 		}
@@ -159,6 +164,10 @@ func (p *packer) enter() error {
 		guess = &p.shape.next
 	}
 	if s := guess.Load(); s != nil && p.isAt(s) {
+		if newer := s.newer.Load(); newer != nil {
+			guess.Store(newer)
+			s = newer
+		}
 		return p.claim(s)
 	}
 	n, err := p.headLength()

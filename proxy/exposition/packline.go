@@ -223,8 +223,10 @@ func (p *packer) takeOther() error {
 	if p.scan() != nil || l.start != start {
 		return errOdd
 	}
+	prefix := p.text[start:l.at]
 	name, ok := p.shape.names[string(l.name)]
-	if !ok {
+	if !ok { // and so from the next body on
+		p.catalog.extend(p.shape, []*unknownLine{{prefix: string(prefix), before: p.ops.next}})
 		return errOdd
 	}
 	if name.written != string(l.name) {
@@ -236,7 +238,7 @@ func (p *packer) takeOther() error {
 	}
 	id := p.series.identity(l, p.typ())
 	if i, ok := p.shape.bySeries[id]; ok {
-		if !bytes.Equal(p.shape.prefix(int(i)), p.text[start:l.at]) {
+		if !bytes.Equal(p.shape.prefix(int(i)), prefix) {
 			return errOdd
 		}
 		p.pos = start
@@ -249,6 +251,7 @@ func (p *packer) takeOther() error {
 		p.extras = make(map[uint64]struct{})
 	}
 	p.extras[id] = struct{}{}
+	p.shape.learner.note(prefix, p.ops.next)
 	family := &p.shape.families[name.family]
 	if exported > 0 {
 		p.body.conflicts[conflict{LabelConflict, family.name}] += exported

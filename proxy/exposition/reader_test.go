@@ -101,6 +101,55 @@ func deviate(rng *rand.Rand, b testBody, all []testBody) testBody {
 	return testBody{b.name + " deviating", b.contentType, strings.Join(lines, "")}
 }
 
+// unknownLines counts the lines of a body that its shapes do not have, and returns -1
+// for one that the reference engine read.
+func unknownLines(b *Body) int {
+	if b.packed == nil {
+		return -1
+	}
+	shapes, _ := b.packed.catalog.all()
+	n := 0
+	for _, v := range b.packed.visits {
+		u := b.packed.unpack(shapes[v.shape], v.at)
+		for l := (packedLine{}); u.line(&l); {
+			if l.known < 0 && l.family >= 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// The first body that comes may be the odd one.
+func TestReaderLearnsWhatIsCommon(t *testing.T) {
+	r := NewReader()
+	read := func(lines ...string) int {
+		body, err := r.Read(strings.NewReader("# TYPE h histogram\n"+strings.Join(lines, "")+"# TYPE g gauge\ng 1\n"), Options{ContentType: textType})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unknownLines(body)
+	}
+	common := []string{"h_sum{p=\"1\"} 1\n", "h_sum{p=\"2\"} 1\n", "h_sum{p=\"3\"} 1\n"}
+	if n := read("h_sum{p=\"odd\"} 1\n"); n != 0 {
+		t.Errorf("%d unknown lines in a body that is learned", n)
+	}
+	for i := range learningVisits {
+		if n := read(append(common, fmt.Sprintf("h_sum{p=\"x%d\"} 1\n", i))...); n != 4 {
+			t.Errorf("%d unknown lines while learning, want 4", n)
+		}
+	}
+	if n := read(append(common, "h_sum{p=\"y\"} 1\n")...); n != 1 {
+		t.Errorf("%d unknown lines after learning, want 1", n)
+	}
+	if n := read("h_count 1\n"); n != -1 {
+		t.Errorf("%d unknown lines of an unknown name, want the reference engine", n)
+	}
+	if n := read("h_count 2\n"); n != 0 {
+		t.Errorf("%d unknown lines of a known name", n)
+	}
+}
+
 // A body comes in pieces of any size.
 func TestReaderReadsPieces(t *testing.T) {
 	for _, b := range bodies(t) {

@@ -7,7 +7,7 @@ import (
 
 // shape is what bodies have in common in one family: its comment lines, and of its
 // sample lines all but the values. Bodies of one workload differ in little else.
-// Immutable but for next, so that many bodies can be read through it at a time.
+// Its lines never change: many bodies are read through it at a time.
 type shape struct {
 	index    uint32       // in catalog.shapes
 	head     []byte       // the comment lines, as they stand in a body
@@ -23,7 +23,11 @@ type shape struct {
 	hasParts  bool                  // in OpenMetrics: a metric may have several samples
 	isGrouped bool                  // and those of each metric stand together
 
-	next atomic.Pointer[shape] // the shape that came next in a body: a guess
+	key        string                // in catalog.byHead
+	beginsBody bool                  // it is of bodies' first families
+	next       atomic.Pointer[shape] // the shape that came next in a body: a guess
+	newer      atomic.Pointer[shape] // the version with more lines that took its place, or nil
+	learner    learner
 }
 
 // shapeLine is a sample line but for its value: offsets into shape.text, each range
@@ -68,7 +72,7 @@ func (s *shape) typ() metricType {
 func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	p := newParser(bytes.Clone(lines), c.key.in, Options{Format: c.key.out, Labels: c.labels})
 	p.series.seed = c.seed
-	s := &shape{head: bytes.Clone(lines[:headLength]), names: map[string]sampleName{}, bySeries: map[uint64]int32{}}
+	s := &shape{head: bytes.Clone(lines[:headLength]), beginsBody: beginsBody, learner: learner{rest: restingVisits}, names: map[string]sampleName{}, bySeries: map[uint64]int32{}}
 	for p.pos < len(p.text) {
 		start, exposed, renamed := p.pos, p.exposed, p.exported()
 		if p.entry() != nil {

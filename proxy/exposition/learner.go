@@ -1,0 +1,102 @@
+package exposition
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+)
+
+const (
+	learningVisits = 8       // visits with unknown lines from which a shape learns
+	restingVisits  = 64      // visits with unknown lines until it learns again, at first
+	maxVersions    = 32      // of a shape
+	learnerLimit   = 1 << 20 // bytes of unknown lines that are remembered
+)
+
+// learner finds lines that several bodies have and their shape does not. So a shape
+// comes to hold what is common, though it began with the first body that came. Safe
+// for concurrent use.
+type learner struct {
+	mu      sync.Mutex
+	version int
+	rest    int // visits with unknown lines until it learns again, doubled each time
+	visits  int // with unknown lines, since it began to learn or to rest
+	resting bool
+	unknown map[string]*unknownLine
+	size    int // of unknown, in bytes
+}
+
+// unknownLine is a line that a shape does not have, but for its value.
+type unknownLine struct {
+	prefix string
+	before int // the line of the shape that was expected
+	bodies int // that have it
+}
+
+// note remembers an unknown line, while the shape learns.
+func (l *learner) note(prefix []byte, before int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.resting {
+		return
+	}
+	if known := l.unknown[string(prefix)]; known != nil {
+		known.bodies++
+		return
+	}
+	if l.size += len(prefix); l.size > learnerLimit {
+		return
+	}
+	if l.unknown == nil {
+		l.unknown = map[string]*unknownLine{}
+	}
+	s := string(prefix)
+	l.unknown[s] = &unknownLine{prefix: s, before: before, bodies: 1}
+}
+
+// visited counts a visit with unknown lines. When it has learned enough it returns what
+// recurred, in the order of before.
+func (l *learner) visited() []*unknownLine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.visits++
+	switch {
+	case l.resting && l.visits >= l.rest:
+		l.resting, l.visits, l.rest = false, 0, 2*l.rest
+	case !l.resting && l.visits >= learningVisits:
+		var recurring []*unknownLine
+		for _, u := range l.unknown {
+			if u.bodies > 1 {
+				recurring = append(recurring, u)
+			}
+		}
+		l.resting, l.visits, l.unknown, l.size = true, 0, nil, 0
+		slices.SortFunc(recurring, func(a, b *unknownLine) int { return a.before - b.before })
+		return recurring
+	}
+	return nil
+}
+
+// extend makes a newer version of a shape with further lines, each before a line of it.
+func (c *catalog) extend(s *shape, further []*unknownLine) {
+	if s.learner.version == maxVersions || s.newer.Load() != nil {
+		return
+	}
+	lines := bytes.Clone(s.head)
+	add := func(prefix []byte) {
+		lines = append(lines, prefix...)
+		lines = append(lines, "0\n"...)
+	}
+	for i := range len(s.lines) + 1 {
+		for len(further) > 0 && further[0].before <= i {
+			add([]byte(further[0].prefix))
+			further = further[1:]
+		}
+		if i < len(s.lines) {
+			add(s.prefix(i))
+		}
+	}
+	if newer := c.learn(lines, len(s.head), s.beginsBody); newer != nil {
+		c.replace(s, newer)
+	}
+}
