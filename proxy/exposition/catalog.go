@@ -24,18 +24,19 @@ type catalog struct {
 	seed   maphash.Seed
 	first  atomic.Pointer[shape] // of a body: a guess
 
-	mu       sync.RWMutex // for what follows
-	shapes   []*shape
-	byHead   map[string]*shape
-	names    map[string]uint32
-	families int // of all shapes
-	size     int // of all shapes, in bytes
+	mu        sync.RWMutex // for what follows
+	shapes    []*shape
+	byHead    map[string]*shape
+	names     map[string]uint32 // that are claimed, to claim.id
+	claimants map[uint32]*shape // by claim.id: the last shape that claims it
+	families  int               // of all shapes
+	size      int               // of all shapes, in bytes
 }
 
 func newCatalog(key catalogKey, labels Labels) *catalog {
 	return &catalog{
 		key: key, labels: labels, seed: maphash.MakeSeed(),
-		byHead: make(map[string]*shape), names: make(map[string]uint32),
+		byHead: make(map[string]*shape), names: make(map[string]uint32), claimants: make(map[uint32]*shape),
 	}
 }
 
@@ -62,8 +63,11 @@ func (c *catalog) add(key string, s *shape) *shape {
 
 // enter makes a shape known. The catalog must be locked.
 func (c *catalog) enter(key string, s *shape) {
+	s.key, s.index, s.number = key, uint32(len(c.shapes)), uint32(len(c.byHead))
+	if older := c.byHead[key]; older != nil {
+		s.number = older.number
+	}
 	s.complete(c)
-	s.key, s.index = key, uint32(len(c.shapes))
 	c.shapes = append(c.shapes, s)
 	c.byHead[key] = s
 }

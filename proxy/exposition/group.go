@@ -73,38 +73,56 @@ func groupFamilies(parts []Part) map[string]*group {
 // packedSources collects the families of all packed bodies: a source for each family
 // of their shapes, not one for each body.
 func packedSources(parts []Part) []source {
-	var sources []source
-	byCatalog := map[*catalog][]source{}
-	for i, p := range parts {
-		if p.Body == nil || p.Body.packed == nil {
-			continue
-		}
-		packed := p.Body.packed
-		shapes, families := packed.catalog.all()
-		byID := byCatalog[packed.catalog]
-		for len(byID) < families {
-			byID = append(byID, source{})
-		}
-		byCatalog[packed.catalog] = byID
-		for _, v := range packed.visits {
-			for j := range shapes[v.shape].families {
-				f := &shapes[v.shape].families[j]
-				if packed.hasSamples(f, v.at) {
-					s := &byID[f.id]
-					s.family = f
-					s.members = append(s.members, member{int32(i), v.at})
+	var all []source
+	for c, parts := range packedByCatalog(parts) {
+		shapes, families := c.all()
+		counts := make([]int, families+1)
+		total := 0
+		for _, p := range parts {
+			for _, v := range p.visits {
+				for i := range shapes[v.shape].families {
+					counts[shapes[v.shape].families[i].id]++
+					total++
 				}
 			}
 		}
-	}
-	for _, byID := range byCatalog {
-		for _, s := range byID {
-			if s.family != nil {
-				sources = append(sources, s)
+		members := make([]member, 0, total) // of all families, one behind the other
+		sources := make([]source, families)
+		for id, n := range counts[:families] {
+			sources[id].members = members[len(members) : len(members) : len(members)+n]
+			members = members[:len(members)+n]
+		}
+		for _, p := range parts {
+			for _, v := range p.visits {
+				for i := range shapes[v.shape].families {
+					f := &shapes[v.shape].families[i]
+					if p.hasSamples(f, v.at) {
+						s := &sources[f.id]
+						s.family, s.members = f, append(s.members, member{p.part, v.at})
+					}
+				}
 			}
 		}
+		all = append(all, slices.DeleteFunc(sources, func(s source) bool { return s.family == nil })...)
 	}
-	return sources
+	return all
+}
+
+// numbered is the packed body of a part.
+type numbered struct {
+	*packed
+	part int32
+}
+
+func packedByCatalog(parts []Part) map[*catalog][]numbered {
+	all := map[*catalog][]numbered{}
+	for i, p := range parts {
+		if p.Body != nil && p.Body.packed != nil {
+			c := p.Body.packed.catalog
+			all[c] = append(all[c], numbered{p.Body.packed, int32(i)})
+		}
+	}
+	return all
 }
 
 // demotions finds the groups that cannot stand as one family each, by name: their

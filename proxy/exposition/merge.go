@@ -27,6 +27,7 @@ type Part struct {
 type Merged struct {
 	format    Format
 	parts     []Part
+	packed    []packedPart // those of parts with a packed body
 	families  []*mergedFamily
 	conflicts []Conflict
 }
@@ -40,7 +41,7 @@ type Merged struct {
 // samples are written as untyped families, one for each sample name. No sample is
 // lost by it.
 func Merge(format Format, parts []Part) *Merged {
-	m := &Merged{format: format, parts: parts}
+	m := &Merged{format: format, parts: parts, packed: packedParts(parts)}
 	groups := groupFamilies(parts)
 	demoted := demotions(groups, format.syntax)
 	m.families = mergeFamilies(format.syntax, groups, demoted, parts)

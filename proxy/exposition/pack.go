@@ -26,13 +26,15 @@ type packer struct {
 	end     int  // of what was read, in buf
 	isLast  bool // src is at its end
 
-	packed   *packed
-	shape    *shape // of the visit, nil before the first
-	families int
-	claimed  []uint32 // by claim.id: which body has it, and whether shared
-	bodies   uint32   // that were begun
+	packed      *packed
+	visits      []visit
+	visited     []uint32 // by shape.number: the last body that has it
+	bodies      uint32   // that were begun
+	families    int      // so far
+	mayConflict bool     // some shape of the body is contested
 
 	// Of the visit:
+	shape  *shape // nil before the first
 	ops    packedOps
 	start  int                 // where they begin in ops.buf
 	high   int                 // lines of the shape from here on have not come yet
@@ -47,7 +49,8 @@ func (p *packer) begin(c *catalog, src io.Reader, opts Options) {
 	p.parser = parser{in: c.key.in, opts: opts, body: &Body{format: opts.Format, conflicts: map[conflict]int{}}, line: line{labels: p.line.labels}}
 	p.series.seed = c.seed
 	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
-	p.packed, p.shape, p.families = &packed{catalog: c}, nil, 0
+	p.packed, p.shape, p.families, p.mayConflict = &packed{catalog: c}, nil, 0, false
+	p.visits = p.visits[:0]
 	p.body.packed = p.packed
 	p.ops = packedOps{buf: p.ops.buf[:0], run: -1}
 	p.bodies++
@@ -63,10 +66,13 @@ func (p *packer) pack() error {
 		case !more && p.in == openMetrics:
 			return errOdd
 		case !more:
-			return nil
+			return p.checkClaims()
 		}
 		if p.in == openMetrics && p.atEOF() {
-			return p.takeEOF()
+			if err := p.takeEOF(); err != nil {
+				return err
+			}
+			return p.checkClaims()
 		}
 		if err := p.enter(); err != nil {
 			return err
@@ -168,7 +174,7 @@ func (p *packer) enter() error {
 			guess.Store(newer)
 			s = newer
 		}
-		return p.claim(s)
+		return p.beginVisit(s)
 	}
 	n, err := p.headLength()
 	if err != nil {
@@ -186,24 +192,54 @@ func (p *packer) enter() error {
 		}
 	}
 	guess.CompareAndSwap(nil, s)
-	return p.claim(s)
+	return p.beginVisit(s)
 }
 
-// isAt says whether the lines of a shape come. Its head is all there is before the
-// samples.
+// isAt says whether the lines of a shape come. Its head must be all there is of it.
 func (p *packer) isAt(s *shape) bool {
 	rest, ok := bytes.CutPrefix(p.text[p.pos:], s.head)
-	return ok && len(s.head) > 0 && len(rest) > 0 && !p.isHead(rest)
+	if !ok || len(s.head) == 0 || len(rest) == 0 {
+		return false
+	}
+	if rest[0] != '#' || p.in == openMetrics && bytes.HasPrefix(rest, eof) {
+		return true
+	}
+	name := metadataName(rest)
+	return name != nil && s.current != nil && string(name) != s.current.name
 }
 
-// isHead says whether a line belongs to the head of a family.
-func (p *packer) isHead(lines []byte) bool {
-	isEOF := p.in == openMetrics && bytes.HasPrefix(lines, eof)
-	return lines[0] == '#' && !isEOF || lines[0] == '\n'
+// metadataName is the name in a HELP, TYPE or UNIT line as programs write it, or nil.
+func metadataName(line []byte) []byte {
+	rest, ok := bytes.CutPrefix(line, []byte("# "))
+	if !ok || len(rest) < 5 || rest[4] != ' ' {
+		return nil
+	}
+	switch string(rest[:4]) {
+	case "HELP", "TYPE", "UNIT":
+		rest = rest[5:]
+		return rest[:bytes.IndexAny(rest, " \n")]
+	}
+	return nil
 }
 
-// headLength is the length of the comment lines that come.
-func (p *packer) headLength() (int, error) { return p.lengthWhile(0, p.isHead) }
+// headLength is the length of the comment lines that come, up to those of another
+// name. Blank lines are among them only at the beginning of a body.
+func (p *packer) headLength() (int, error) {
+	var name []byte
+	return p.lengthWhile(0, func(lines []byte) bool {
+		if lines[0] == '\n' {
+			return p.shape == nil && name == nil
+		}
+		if lines[0] != '#' || p.in == openMetrics && bytes.HasPrefix(lines, eof) {
+			return false
+		}
+		other := metadataName(lines)
+		if name == nil {
+			name = bytes.Clone(other) // reading on moves it
+		}
+		return other == nil || bytes.Equal(other, name)
+	})
+}
 
 // lengthWhile makes the text hold all lines from an offset on that are of a kind, and
 // returns where they end, as an offset too.
@@ -242,31 +278,44 @@ func (p *packer) learn(key []byte, headLength int) (*shape, error) {
 	return s, nil
 }
 
-// claim begins a visit of a shape, unless another family of the body has one of
-// its names.
-func (p *packer) claim(s *shape) error {
-	if p.families += len(s.families); s.isOdd || p.families > maxFamilies {
+// beginVisit begins the visit of a shape, whose head comes.
+func (p *packer) beginVisit(s *shape) error {
+	for int(s.number) >= len(p.visited) {
+		p.visited = append(p.visited, make([]uint32, 1024)...)
+	}
+	if p.families += len(s.families); s.isOdd || p.visited[s.number] == p.bodies || p.families > maxFamilies {
 		return errOdd
 	}
-	for _, c := range s.claims {
-		for int(c.id) >= len(p.claimed) {
-			p.claimed = append(p.claimed, make([]uint32, 1024)...)
-		}
-		before := &p.claimed[c.id]
-		isShared := uint32(0)
-		if c.isShared {
-			isShared = 1
-		}
-		if *before>>1 == p.bodies && *before&isShared == 0 {
-			return errOdd
-		}
-		*before = p.bodies<<1 | isShared
-	}
+	p.visited[s.number] = p.bodies
+	p.mayConflict = p.mayConflict || s.isContested.Load()
 	p.pos += len(s.head)
 	p.shape, p.current = s, s.current
 	p.start, p.ops.next, p.ops.run = len(p.ops.buf), 0, -1
 	p.high, p.seen, p.parts = 0, p.seen[:0], p.parts[:0]
-	clear(p.extras)
-	p.packed.visits = append(p.packed.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
+	if len(p.extras) > 0 {
+		clear(p.extras)
+	}
+	p.visits = append(p.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
+	return nil
+}
+
+// checkClaims fails if families of the body claim the same name.
+func (p *packer) checkClaims() error {
+	if !p.mayConflict {
+		return nil
+	}
+	shapes, _ := p.catalog.all()
+	claimed := map[uint32]bool{}
+	for _, v := range p.visits {
+		if !shapes[v.shape].isContested.Load() {
+			continue
+		}
+		for _, c := range shapes[v.shape].claims {
+			if isShared, ok := claimed[c.id]; ok && !(isShared && c.isShared) {
+				return errOdd
+			}
+			claimed[c.id] = c.isShared
+		}
+	}
 	return nil
 }

@@ -149,6 +149,9 @@ func (p *packed) unpack(s *shape, at uint32) unpacker {
 	return unpacker{shape: s, ops: p.chunks[at>>placeBits][at&(1<<placeBits-1):]}
 }
 
+// startsWithSample says whether the visit's first operation is a sample's.
+func (u *unpacker) startsWithSample() bool { return u.ops[0]&3 == opRun || u.ops[0]&3 == opExtra }
+
 func (u *unpacker) string() []byte {
 	length, n := binary.Uvarint(u.ops)
 	s := u.ops[n : n+int(length)]
@@ -234,6 +237,9 @@ func (p *packed) each(f *family, at uint32, yield func(sampleText) bool) {
 // hasSamples says whether a visit has samples of a family of its shape.
 func (p *packed) hasSamples(f *family, at uint32) bool {
 	u := p.unpack(f.shape, at)
+	if len(f.shape.families) == 1 && u.startsWithSample() {
+		return true
+	}
 	for l := (packedLine{}); u.line(&l); {
 		if l.family == f.index {
 			return true

@@ -2,46 +2,92 @@ package exposition
 
 import "encoding/binary"
 
-// visit writes what a visit gives to a family, with the labels of its target. It
-// does what writing each line of packed.each would do.
-func (out *writer) visit(u unpacker, f *family, labels Labels) {
-	s := u.shape
+// packedPart is what writing needs of a part with a packed body, close together:
+// writing goes through all parts for each family.
+type packedPart struct {
+	first  []byte // chunk
+	labels []byte
+	chunks [][]byte
+}
+
+func packedParts(parts []Part) []packedPart {
+	packed := make([]packedPart, len(parts))
+	for i := range parts {
+		if b := parts[i].Body; b != nil && b.packed != nil && len(b.packed.chunks) > 0 {
+			packed[i] = packedPart{b.packed.chunks[0], parts[i].Labels.text, b.packed.chunks}
+		}
+	}
+	return packed
+}
+
+// visits writes what packed bodies give to a family. It does what writing each line of
+// packed.each would do.
+func (out *writer) visits(parts []packedPart, f *family, members []member) {
+	for _, m := range members {
+		p := &parts[m.part]
+		chunk := p.first
+		if n := m.at >> placeBits; n > 0 {
+			chunk = p.chunks[n]
+		}
+		out.visit(chunk[m.at&(1<<placeBits-1):], f, p.labels)
+		out.flushIfFull()
+		if out.err != nil {
+			return
+		}
+	}
+}
+
+// visit writes what the operations give to a family.
+func (out *writer) visit(ops []byte, f *family, labels []byte) {
+	u := unpacker{shape: f.shape, ops: ops}
 	var l packedLine
 	for {
-		for u.left > 0 && u.ops[0] != longTail {
-			line := &s.lines[u.next]
-			n := int(u.ops[0])
-			tail := u.ops[1 : 1+n]
-			u.ops = u.ops[1+n:]
-			u.next++
-			u.left--
-			if line.family != f.index {
-				continue
-			}
-			out.buf = appendLabelled(out.buf, s.text[line.out:line.outEnd], int(line.insert-line.out), labels.text)
-			out.buf = append(out.buf, tail...)
-			if len(out.buf) >= writeSize {
-				out.flush()
-			}
-		}
-		if u.left == 0 && binary.LittleEndian.Uint16(u.ops)&3 == opRun {
+		if u.left == 0 && u.ops[0]&3 == opRun {
 			u.left = int(binary.LittleEndian.Uint16(u.ops) >> 2)
 			u.ops = u.ops[2:]
-			continue
+		}
+		if u.left > 0 {
+			out.run(&u, f.index, labels)
+			if u.left == 0 {
+				continue
+			}
 		}
 		if !u.line(&l) {
 			return
 		}
-		if l.family != f.index {
+		switch {
+		case l.family != f.index:
 			continue
-		}
-		if l.known >= 0 {
-			line := &s.lines[l.known]
-			out.buf = appendLabelled(out.buf, s.text[line.out:line.outEnd], int(line.insert-line.out), labels.text)
+		case l.known >= 0:
+			line := &f.shape.lines[l.known]
+			out.buf = appendLabelled(out.buf, f.shape.text[line.out:line.outEnd], int(line.insert-line.out), labels)
 			out.buf = append(out.buf, l.out...)
-		} else {
-			out.buf = appendLabelled(out.buf, l.out, l.insert, labels.text)
+		default:
+			out.buf = appendLabelled(out.buf, l.out, l.insert, labels)
 		}
 		out.flushIfFull()
 	}
+}
+
+// run writes lines of a run, up to one with a long tail.
+func (out *writer) run(u *unpacker, family int32, labels []byte) {
+	buf, ops, text := out.buf, u.ops, u.shape.text
+	lines := u.shape.lines[u.next : u.next+u.left]
+	n := 0
+	for ; n < len(lines) && ops[0] != longTail; n++ {
+		line, end := &lines[n], 1+int(ops[0])
+		if line.family == family {
+			buf = appendLabelled(buf, text[line.out:line.outEnd], int(line.insert-line.out), labels)
+			buf = append(buf, ops[1:end]...)
+		}
+		ops = ops[end:]
+		if len(buf) >= writeSize {
+			out.buf = buf
+			out.flush()
+			buf = out.buf
+		}
+	}
+	out.buf, u.ops = buf, ops
+	u.next += n
+	u.left -= n
 }

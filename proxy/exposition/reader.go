@@ -3,6 +3,7 @@ package exposition
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -35,7 +36,7 @@ func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	p.begin(r.catalogFor(in, opts), src, opts)
 	if err := p.pack(); err != nil && !errors.Is(err, errOdd) {
 		return nil, err
-	} else if err != nil && p.end+len(p.packed.visits) > 0 {
+	} else if err != nil && p.end+len(p.visits) > 0 {
 		return p.reread()
 	}
 	return p.finish(), nil
@@ -57,13 +58,14 @@ func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
 // finish makes the body of what was packed.
 func (p *packer) finish() *Body {
 	p.endChunk()
-	p.packed.visits = append([]visit(nil), p.packed.visits...)
+	p.packed.visits = slices.Clone(p.visits)
 	return p.body
 }
 
 // reread has the reference engine read the whole body, from its beginning.
 func (p *packer) reread() (*Body, error) {
 	p.endChunk()
+	p.packed.visits = p.visits
 	raw := p.packed.appendBody(nil)
 	raw = append(raw, p.buf[min(p.pos, p.end):p.end]...)
 	rest, err := io.ReadAll(p.src)

@@ -9,12 +9,14 @@ import (
 // sample lines all but the values. Bodies of one workload differ in little else.
 // Its lines never change: many bodies are read through it at a time.
 type shape struct {
-	index    uint32       // in catalog.shapes
-	head     []byte       // the comment lines, as they stand in a body
-	isOdd    bool         // a body with this head must be read as a whole
-	current  *declaration // that the head makes; nil if it makes none
-	families []family     // of the answer, to which the lines belong; one, mostly
-	claims   []claim
+	index       uint32       // in catalog.shapes
+	number      uint32       // the same in all its versions
+	head        []byte       // the comment lines, as they stand in a body
+	isOdd       bool         // a body with this head must be read as a whole
+	current     *declaration // that the head makes; nil if it makes none
+	families    []family     // of the answer, to which the lines belong; one, mostly
+	claims      []claim
+	isContested atomic.Bool // another shape has a claim to the same name
 
 	text      []byte // of all lines
 	lines     []shapeLine
@@ -148,6 +150,11 @@ func (s *shape) complete(c *catalog) {
 	}
 	for id, isShared := range claims {
 		s.claims = append(s.claims, claim{id, isShared})
+		if other := c.claimants[id]; other != nil && other.key != s.key {
+			s.isContested.Store(true)
+			other.isContested.Store(true)
+		}
+		c.claimants[id] = s
 	}
 	s.hasParts = len(s.names) > len(s.families)
 	switch s.typ() {

@@ -26,14 +26,18 @@ func (m *Merged) WriteTo(w io.Writer) (int64, error) {
 // writeText writes one family in text or OpenMetrics.
 func (m *Merged) writeText(out *writer, f *mergedFamily) {
 	out.metadata(f)
+	if len(f.sources) == 1 && !f.isOurs && f.sources[0].isPlain(f.typ) {
+		out.visits(m.packed, f.sources[0].family, f.sources[0].members)
+		return
+	}
 	for t := range m.turns(f) {
 		p := &m.parts[t.part]
 		if t.from == nil {
 			out.sample([]byte(upLine(p.Up)), len(upName), p.Labels)
 			continue
 		}
-		if p.Body.packed != nil && t.from.name == "" && (f.typ == t.from.family.shape.typ() || t.from.family.shape.typ().floatLabel() == "") {
-			out.visit(p.Body.packed.unpack(t.from.family.shape, t.at), t.from.family, p.Labels)
+		if t.from.isPlain(f.typ) {
+			out.visits(m.packed, t.from.family, []member{t.member})
 			continue
 		}
 		for s := range p.Body.each(t.from.family, t.at) {
@@ -49,6 +53,15 @@ func (m *Merged) writeText(out *writer, f *mergedFamily) {
 			return
 		}
 	}
+}
+
+// isPlain says whether all lines of packed bodies are written as they are.
+func (s *selection) isPlain(typ metricType) bool {
+	if s.family.shape == nil || s.name != "" {
+		return false
+	}
+	under := s.family.shape.typ()
+	return under == typ || under.floatLabel() == ""
 }
 
 func upLine(up bool) string {
