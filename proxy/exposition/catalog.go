@@ -54,9 +54,10 @@ func (c *catalog) add(key string, s *shape) *shape {
 	if known := c.byHead[key]; known != nil {
 		return known
 	}
-	if c.size += s.size(); c.size > catalogLimit {
+	if c.size+s.size() > catalogLimit {
 		return nil
 	}
+	c.size += s.size()
 	c.enter(key, s)
 	return s
 }
@@ -72,19 +73,24 @@ func (c *catalog) enter(key string, s *shape) {
 	c.byHead[key] = s
 }
 
-// replace makes a newer version of a shape known, which goes on from where the older one's learner is.
-func (c *catalog) replace(older, newer *shape) {
+// replace makes a newer version of a shape known, whose learner goes on from where the
+// older one's is. It returns the newest version, or nil if there is no room for one.
+func (c *catalog) replace(older, newer *shape) *shape {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if newest := c.byHead[older.key]; newest != older {
+		return newest
+	}
 	newer.learner.version = older.learner.version + 1
-	if c.byHead[older.key] != older || c.size+newer.size() > catalogLimit || newer.learner.version > maxVersions {
-		return
+	if c.size+newer.size() > catalogLimit || newer.learner.version > maxVersions {
+		return nil
 	}
 	c.size += newer.size()
-	newer.learner.rest, newer.learner.resting = older.learner.rest, true
+	newer.learner.goOn(&older.learner)
 	c.enter(older.key, newer)
 	newer.next.Store(older.next.Load())
 	older.newer.Store(newer)
+	return newer
 }
 
 // nameID numbers names. The catalog must be locked.

@@ -33,6 +33,13 @@ type unknownLine struct {
 	bodies int // that have it
 }
 
+// goOn lets the learner of a newer version rest as the older one's does.
+func (l *learner) goOn(older *learner) {
+	older.mu.Lock()
+	defer older.mu.Unlock()
+	l.rest, l.resting = older.rest, older.resting
+}
+
 // note remembers an unknown line, while the shape learns.
 func (l *learner) note(prefix []byte, before int) {
 	l.mu.Lock()

@@ -32,6 +32,7 @@ type packer struct {
 	bodies      uint32   // that were begun
 	families    int      // so far
 	mayConflict bool     // some shape of the body is contested
+	late        []lateClaim
 
 	// Of the visit:
 	shape  *shape // nil before the first
@@ -44,13 +45,16 @@ type packer struct {
 	lines  []groupedLine       // see group
 }
 
+// lateClaim is the claim of a visit to a name that no line of its shape has.
+type lateClaim struct{ id, number uint32 }
+
 // begin prepares for a body.
 func (p *packer) begin(c *catalog, src io.Reader, opts Options) {
 	p.parser = parser{in: c.key.in, opts: opts, body: &Body{format: opts.Format, conflicts: map[conflict]int{}}, line: line{labels: p.line.labels}}
 	p.series.seed = c.seed
 	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
 	p.packed, p.shape, p.families, p.mayConflict = &packed{catalog: c}, nil, 0, false
-	p.visits = p.visits[:0]
+	p.visits, p.late = p.visits[:0], p.late[:0]
 	p.body.packed = p.packed
 	p.ops = packedOps{buf: p.ops.buf[:0], run: -1}
 	p.bodies++
@@ -169,12 +173,14 @@ func (p *packer) enter() error {
 	if p.shape != nil {
 		guess = &p.shape.next
 	}
-	if s := guess.Load(); s != nil && p.isAt(s) {
+	if s := guess.Load(); s != nil {
 		if newer := s.newer.Load(); newer != nil {
 			guess.Store(newer)
 			s = newer
 		}
-		return p.beginVisit(s)
+		if p.isAt(s) {
+			return p.beginVisit(s)
+		}
 	}
 	n, err := p.headLength()
 	if err != nil {
@@ -186,8 +192,8 @@ func (p *packer) enter() error {
 		key = slices.Concat(key, []byte{0}, name)
 	}
 	s := p.catalog.find(key)
-	if s == nil {
-		if s, err = p.learn(key, n); err != nil {
+	if s == nil || s.isEmpty() && p.hasSamples(n) {
+		if s, err = p.learn(s, key, n); err != nil {
 			return err
 		}
 	}
@@ -199,6 +205,9 @@ func (p *packer) enter() error {
 func (p *packer) isAt(s *shape) bool {
 	rest, ok := bytes.CutPrefix(p.text[p.pos:], s.head)
 	if !ok || len(s.head) == 0 || len(rest) == 0 {
+		return false
+	}
+	if rest[0] != '#' && s.isEmpty() {
 		return false
 	}
 	if rest[0] != '#' || p.in == openMetrics && bytes.HasPrefix(rest, eof) {
@@ -261,15 +270,27 @@ func (p *packer) lengthWhile(from int, isOfKind func(lines []byte) bool) (int, e
 	}
 }
 
-// learn makes a shape of the family that comes, whose head has that length.
-func (p *packer) learn(key []byte, headLength int) (*shape, error) {
+// hasSamples says whether samples come behind a head of that length.
+func (p *packer) hasSamples(headLength int) bool {
+	rest := p.text[p.pos+headLength:]
+	return len(rest) > 0 && rest[0] != '#' && rest[0] != '\n'
+}
+
+// learn makes a shape of the family that comes, whose head has that length. It takes
+// the place of one that was learned where the family had no samples, if there is one.
+func (p *packer) learn(empty *shape, key []byte, headLength int) (*shape, error) {
 	key = bytes.Clone(key) // reading on moves it
 	end, err := p.lengthWhile(headLength, func(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' })
 	if err != nil {
 		return nil, err
 	}
 	s := p.catalog.learn(p.text[p.pos:p.pos+end], headLength, p.shape == nil)
-	if s != nil {
+	switch {
+	case s == nil:
+		return nil, errOdd
+	case empty != nil:
+		s = p.catalog.replace(empty, s)
+	default:
 		s = p.catalog.add(string(key), s)
 	}
 	if s == nil {
@@ -301,21 +322,28 @@ func (p *packer) beginVisit(s *shape) error {
 
 // checkClaims fails if families of the body claim the same name.
 func (p *packer) checkClaims() error {
-	if !p.mayConflict {
+	if !p.mayConflict && len(p.late) == 0 {
 		return nil
 	}
 	shapes, _ := p.catalog.all()
 	claimed := map[uint32]bool{}
 	for _, v := range p.visits {
-		if !shapes[v.shape].isContested.Load() {
-			continue
-		}
-		for _, c := range shapes[v.shape].claims {
-			if isShared, ok := claimed[c.id]; ok && !(isShared && c.isShared) {
-				return errOdd
+		if s := shapes[v.shape]; len(p.late) > 0 || s.isContested.Load() {
+			for _, c := range s.claims {
+				if isShared, ok := claimed[c.id]; ok && !(isShared && c.isShared) {
+					return errOdd
+				}
+				claimed[c.id] = c.isShared
 			}
-			claimed[c.id] = c.isShared
 		}
+	}
+	by := map[uint32]uint32{}
+	for _, l := range p.late {
+		_, ok := claimed[l.id]
+		if number, isLate := by[l.id]; ok || isLate && number != l.number {
+			return errOdd
+		}
+		by[l.id] = l.number
 	}
 	return nil
 }

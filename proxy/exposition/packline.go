@@ -252,6 +252,9 @@ func (p *packer) takeOther() error {
 	}
 	p.extras[id] = struct{}{}
 	p.shape.learner.note(prefix, p.ops.next)
+	if !name.isSeen {
+		p.late = append(p.late, lateClaim{name.claim, p.shape.number})
+	}
 	family := &p.shape.families[name.family]
 	if exported > 0 {
 		p.body.conflicts[conflict{LabelConflict, family.name}] += exported

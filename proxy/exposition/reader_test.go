@@ -142,10 +142,13 @@ func TestReaderLearnsWhatIsCommon(t *testing.T) {
 	if n := read(append(common, "h_sum{p=\"y\"} 1\n")...); n != 1 {
 		t.Errorf("%d unknown lines after learning, want 1", n)
 	}
-	if n := read("h_count 1\n"); n != -1 {
+	if n := read("h_count 1\n"); n != 1 {
+		t.Errorf("%d unknown lines of another name of the family, want 1", n)
+	}
+	if n := read("foreign 1\n"); n != -1 {
 		t.Errorf("%d unknown lines of an unknown name, want the reference engine", n)
 	}
-	if n := read("h_count 2\n"); n != 0 {
+	if n := read("foreign 2\n"); n != 0 {
 		t.Errorf("%d unknown lines of a known name", n)
 	}
 }

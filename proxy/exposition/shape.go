@@ -47,7 +47,9 @@ func (l shapeLine) metric() metricKey { return metricKey{l.family, l.metricHash}
 // sampleName is what becomes of a name of samples.
 type sampleName struct {
 	written string // as the answer can carry it
-	family  int32
+	family  int32  // in shape.families
+	claim   uint32 // see claim.id
+	isSeen  bool   // some line has it; others could, by the TYPE
 }
 
 // A claim is a name that no other family of the same body may have, or their lines
@@ -58,6 +60,9 @@ type claim struct {
 }
 
 func (s *shape) prefix(i int) []byte { return s.text[s.lines[i].start:s.lines[i].end] }
+
+// isEmpty says whether it was learned where the family had no samples.
+func (s *shape) isEmpty() bool { return len(s.lines) == 0 && !s.isOdd }
 
 // size is about the memory that it takes, in bytes.
 func (s *shape) size() int { return 500 + len(s.head) + len(s.text) + 150*len(s.lines) }
@@ -90,6 +95,7 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	}
 	p.declareFamilies()
 	s.current, s.families = p.current, p.body.families
+	s.addUnseenNames(p)
 	if len(s.bySeries) != len(s.lines) { // one series at several times
 		return nil
 	}
@@ -117,9 +123,24 @@ func (s *shape) add(p *parser, renamed int32) {
 	if len(p.metrics) > 0 {
 		line.metricHash = p.metrics[len(p.metrics)-1]
 	}
-	s.names[string(l.exposed)] = sampleName{string(l.name), p.lastFamily}
+	s.names[string(l.exposed)] = sampleName{written: string(l.name), family: p.lastFamily, isSeen: true}
 	s.bySeries[p.series.identity(l, p.typ())] = int32(len(s.lines))
 	s.lines = append(s.lines, line)
+}
+
+// addUnseenNames adds the names that samples of the declared family can have besides
+// those that its lines have.
+func (s *shape) addUnseenNames(p *parser) {
+	if s.current == nil {
+		return
+	}
+	for _, suffix := range append([]string{""}, s.current.typ.suffixes(p.in)...) {
+		name, _ := placeOf(p.opts.Format.syntax, s.current.typ, s.current.written, suffix)
+		exposed := s.current.name + suffix
+		if family, ok := p.byName[name]; ok && !s.names[exposed].isSeen {
+			s.names[exposed] = sampleName{written: s.current.written + suffix, family: family}
+		}
+	}
 }
 
 // complete fills in what follows from the lines. The catalog must be locked.
@@ -139,8 +160,12 @@ func (s *shape) complete(c *catalog) {
 			claimName("declared ", f.name, false)
 		}
 	}
-	for _, name := range s.names {
-		claimName("sample ", name.written, false)
+	for exposed, name := range s.names {
+		if name.isSeen {
+			claimName("sample ", name.written, false)
+		}
+		name.claim = c.nameID("sample " + name.written)
+		s.names[exposed] = name
 	}
 	if d := s.current; d != nil {
 		claimName("declared ", d.name, d.help != "" && d.unit == "")
@@ -156,9 +181,11 @@ func (s *shape) complete(c *catalog) {
 		}
 		c.claimants[id] = s
 	}
-	s.hasParts = len(s.names) > len(s.families)
 	switch s.typ() {
-	case histogram, summary, gaugeHistogram, stateset:
+	case untyped, gauge:
+	case counter:
+		s.hasParts = len(s.names) > len(s.families) // with _created
+	default:
 		s.hasParts = true
 	}
 	s.hasParts = s.hasParts && c.key.out.syntax == openMetrics
