@@ -141,7 +141,7 @@ func (b *bench) startPrograms(ctx context.Context, r row, l load) (exporter *tes
 	if err := l.write(loadFile); err != nil {
 		return nil, nil, err
 	}
-	exporter, err = b.startSelf(ctx, "exporter", fmt.Sprintf("0.0.0.0:%d", b.port), "-load="+loadFile)
+	exporter, err = b.startSelf(ctx, "exporter", fmt.Sprintf("127.0.0.1:%d", b.port), "-load="+loadFile)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -194,9 +194,8 @@ func (b *bench) startSelf(ctx context.Context, subcommand, address string, args 
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ := strings.Cut(address, ":")
 	err = waitFor(ctx, process, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+port+"/-/ready", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/-/ready", nil)
 		if err != nil {
 			return err
 		}

@@ -32,23 +32,23 @@ func check(ctx context.Context, c *client, p program, r row, want totals) error 
 	}
 	if p.name == "join" { // no exposition, but all bytes
 		if len(body) != want.bytes {
-			return fmt.Errorf("join answers %d bytes, want %d", len(body), want.bytes)
+			return fmt.Errorf("the answer has %d bytes, want %d", len(body), want.bytes)
 		}
 		return nil
 	}
 	samples, up, err := countSeries(body, contentType)
 	if err != nil {
-		return fmt.Errorf("%s answers no valid exposition: %w", p.name, err)
+		return fmt.Errorf("the answer is no valid exposition: %w", err)
 	}
 	if p.name == "expfmt" { // which makes histograms whole that are not
 		if samples < want.samples {
-			return fmt.Errorf("expfmt answers %d samples, want at least %d", samples, want.samples)
+			return fmt.Errorf("the answer has %d samples, want at least %d", samples, want.samples)
 		}
 		return nil
 	}
 	if samples != want.samples+r.targets || up != r.targets {
-		return fmt.Errorf("%s answers %d samples and %d targets up, want %d and %d; its log:\n%s",
-			p.name, samples, up, want.samples+r.targets, r.targets, firstLines(p.proxy.Log()))
+		return fmt.Errorf("the answer has %d samples and %d targets up, want %d and %d; the log:\n%s",
+			samples, up, want.samples+r.targets, r.targets, firstLines(p.proxy.Log()))
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func measure(ctx context.Context, c *client, programs []program, scrapes int) ([
 	for range warmUp {
 		for _, p := range programs {
 			if _, err := c.count(ctx, p.url); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
 	}
@@ -116,7 +116,7 @@ func measure(ctx context.Context, c *client, programs []program, scrapes int) ([
 	for range scrapes {
 		for i, p := range programs {
 			if err := measurements[i].add(ctx, c, p); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%s: %w", p.name, err)
 			}
 		}
 	}

@@ -40,7 +40,7 @@ func (b *bench) runRow(ctx context.Context, r row, scrapes int) (res result, err
 	defer c.http.CloseIdleConnections()
 	for _, p := range programs {
 		if err := check(ctx, c, p, r, want); err != nil {
-			return result{}, err
+			return result{}, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	debug.FreeOSMemory() // what the check has read, so that it is not collected while measuring

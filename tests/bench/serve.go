@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net"
@@ -11,11 +12,12 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// serveExporter answers as every target of a load, each at its own address. Elsewhere
-// than at a target's address the answer is 404.
+// serveExporter answers as every target of a load, each at its own address, and at the
+// address of -listen as none. One listener for all of 127.0.0.0/8 would answer to the
+// network as well.
 func serveExporter(args []string) error {
 	flags := flag.NewFlagSet("exporter", flag.ExitOnError)
-	listen := flags.String("listen", "", "address")
+	listen := flags.String("listen", "", "address that says whether this is ready; the targets have its port")
 	path := flags.String("load", "", "file of the load")
 	_ = flags.Parse(args) // exits on an error
 	l, err := readLoad(*path)
@@ -26,11 +28,18 @@ func serveExporter(args []string) error {
 	if err != nil {
 		return err
 	}
-	byHost := map[string][]byte{}
-	for i, body := range bodies {
-		byHost[testbed.Address(i)] = body
+	_, port, err := net.SplitHostPort(*listen)
+	if err != nil {
+		return fmt.Errorf("cannot serve: %w", err)
 	}
-	return serve(*listen, func(w http.ResponseWriter, r *http.Request) {
+	byHost := map[string][]byte{}
+	var addresses []string
+	for i, body := range bodies {
+		host := testbed.Address(i)
+		byHost[host] = body
+		addresses = append(addresses, net.JoinHostPort(host, port))
+	}
+	return serve(append(addresses, *listen), func(w http.ResponseWriter, r *http.Request) {
 		host := localHost(r)
 		body, ok := byHost[host]
 		if !ok {
@@ -52,11 +61,25 @@ func localHost(r *http.Request) string {
 	return address.IP.String()
 }
 
-// serve answers every path with the handler, but /-/ready with 200.
-func serve(address string, handler http.HandlerFunc) error {
+// serve answers at all addresses, once it listens at each: /metrics with the handler,
+// /-/ready with 200.
+func serve(addresses []string, handler http.HandlerFunc) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/-/ready", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/metrics", handler)
-	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: time.Minute}
-	return fmt.Errorf("cannot serve: %w", server.ListenAndServe())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	var listen net.ListenConfig
+	var listeners []net.Listener
+	for _, address := range addresses {
+		listener, err := listen.Listen(context.Background(), "tcp", address)
+		if err != nil {
+			return fmt.Errorf("cannot serve: %w", err)
+		}
+		listeners = append(listeners, listener)
+	}
+	failed := make(chan error)
+	for _, listener := range listeners {
+		go func() { failed <- server.Serve(listener) }()
+	}
+	return fmt.Errorf("cannot serve: %w", <-failed)
 }

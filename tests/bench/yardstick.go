@@ -37,7 +37,7 @@ func serveYardstick(args []string, aggregate aggregator) error {
 		return fmt.Errorf("cannot read targets: %w", err)
 	}
 	f := newFanOut(strings.Fields(string(content)))
-	return serve(*listen, func(w http.ResponseWriter, r *http.Request) {
+	return serve([]string{*listen}, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		if err := f.answer(w, r, aggregate); err != nil {
 			fmt.Fprintln(os.Stderr, err)
