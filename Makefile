@@ -47,9 +47,10 @@ components: ## the programs of others that the tests run, once
 integration: components ## on a real API server, real exporters and a real Prometheus
 	cd tests && go test -count=1 -timeout 20m ./...
 
-bench: ## reading and merging, and the time from start to first scrape with 1,000 pods
+bench: ## reading and merging, the time to the first scrape with 1,000 pods, and whole processes beside two yardsticks
 	go test -run '^$$' -bench . -benchmem ./proxy/exposition
 	cd tests && go test -count=1 -run '^$$' -bench . -benchtime 10x ./integration
+	cd tests && go run ./bench
 
 clean: ## what was built here; built components stay in ~/.cache/metrics-k8s-proxy
 	rm -rf bin metrics-proxy
