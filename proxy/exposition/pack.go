@@ -43,6 +43,8 @@ type packer struct {
 	extras map[uint64]struct{} // identities of the lines that the shape does not know
 	parts  []uint64            // in OpenMetrics, of each of these: which metric it is of
 	lines  []groupedLine       // see group
+
+	replaced []replaced // of the line
 }
 
 // lateClaim is the claim of a visit to a name that no line of its shape has.

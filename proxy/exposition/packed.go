@@ -26,8 +26,15 @@ const placeBits = 18
 const (
 	opEnd   = iota // of the visit
 	opRun          // so many lines of the shape follow each other; the tails
-	opSkip         // a varint: the number of the shape's line that comes next; or, if the number is 1, bytes that are no sample
+	opOther        // see below
 	opExtra        // a line that the shape does not know, of the family of that number
+)
+
+// numbers of opOther
+const (
+	otherSkip     = iota // a varint: the number of the shape's line that comes next
+	otherNoSample        // bytes of the body that are no sample
+	otherVariant         // a varint: the number of the shape's line; the values that it replaces; the tail
 )
 
 // maxRun bounds the number of an operation.
@@ -62,7 +69,7 @@ func (o *packedOps) string(s []byte) {
 func (o *packedOps) line(i int) {
 	if i != o.next {
 		o.closeRun()
-		o.op(opSkip, 0)
+		o.op(opOther, otherSkip)
 		o.buf = binary.AppendUvarint(o.buf, uint64(i))
 		o.next = i
 	}
@@ -117,10 +124,24 @@ func (o *packedOps) extra(family int, raw, out []byte, insert int) {
 	o.buf = binary.AppendUvarint(o.buf, uint64(insert))
 }
 
+// variant stores a line of the shape with other label values. Its tail comes next. The
+// line after it is expected then.
+func (o *packedOps) variant(i int, values []replaced) {
+	o.closeRun()
+	o.op(opOther, otherVariant)
+	o.buf = binary.AppendUvarint(o.buf, uint64(i))
+	o.buf = append(o.buf, byte(len(values)))
+	for _, v := range values {
+		o.buf = append(o.buf, byte(v.label))
+		o.string(v.value)
+	}
+	o.next = i + 1
+}
+
 // noSample stores bytes that are part of the body and say nothing.
 func (o *packedOps) noSample(raw []byte) {
 	o.closeRun()
-	o.op(opSkip, 1)
+	o.op(opOther, otherNoSample)
 	o.string(raw)
 }
 
@@ -135,6 +156,8 @@ type packedLine struct {
 	family   int32  // of the shape; -1 for what is no sample
 	raw, out []byte // the tail of a known line, all of another: as it came, and as it is written
 	insert   int    // of another line, see writer.sample
+	op       []byte // its operation, or that of a known line the stored tail
+	variant  int    // of which line of the shape it is a variant, or -1
 }
 
 // unpacker goes through the lines of a visit.
@@ -143,6 +166,8 @@ type unpacker struct {
 	ops   []byte
 	next  int // line of the shape
 	left  int // lines of the run
+
+	text []byte // of a variant, to be used again
 }
 
 func (p *packed) unpack(s *shape, at uint32) unpacker {
@@ -157,6 +182,38 @@ func (u *unpacker) string() []byte {
 	s := u.ops[n : n+int(length)]
 	u.ops = u.ops[n+int(length):]
 	return s
+}
+
+func (u *unpacker) number() int {
+	number, n := binary.Uvarint(u.ops)
+	u.ops = u.ops[n:]
+	return int(number)
+}
+
+// variant takes a variant.
+func (u *unpacker) variant(l *packedLine) {
+	u.next = u.number()
+	line, prefix := &u.shape.lines[u.next], u.shape.prefix(u.next)
+	u.next++
+	count := int(u.ops[0])
+	u.ops = u.ops[1:]
+	text, from := u.text[:0], 0
+	for range count {
+		v := line.values[u.ops[0]]
+		u.ops = u.ops[1:]
+		text = append(text, prefix[from:v.start]...)
+		text = append(text, u.string()...)
+		from = int(v.end)
+	}
+	text = append(text, prefix[from:]...)
+	length := len(text)
+	raw, out := u.tail()
+	text = append(text, out...)
+	*l = packedLine{known: -1, variant: u.next - 1, family: line.family, out: text, raw: text, insert: int(line.insert - line.out)}
+	u.text = text
+	if len(out) > 0 && &raw[0] != &out[0] {
+		l.raw = append(text[:length:length], raw...)
+	}
 }
 
 // tail takes a tail, as it came and as it is written.
@@ -178,6 +235,7 @@ func (u *unpacker) tail() (raw, out []byte) {
 // line takes the next line, and returns false if there is none.
 func (u *unpacker) line(l *packedLine) bool {
 	for u.left == 0 {
+		from := u.ops
 		op := binary.LittleEndian.Uint16(u.ops)
 		n := int(op >> 2)
 		u.ops = u.ops[2:]
@@ -186,27 +244,35 @@ func (u *unpacker) line(l *packedLine) bool {
 			return false
 		case opRun:
 			u.left = n
-		case opSkip:
-			if n == 1 {
-				*l = packedLine{known: -1, family: -1, raw: u.string()}
-				return true
+		case opOther:
+			switch n {
+			case otherNoSample:
+				*l = packedLine{known: -1, variant: -1, family: -1, raw: u.string()}
+				return u.took(l, from)
+			case otherVariant:
+				u.variant(l)
+				return u.took(l, from)
 			}
-			next, length := binary.Uvarint(u.ops)
-			u.next, u.ops = int(next), u.ops[length:]
+			u.next = u.number()
 		case opExtra:
-			*l = packedLine{known: -1, family: int32(n), raw: u.string(), out: u.string()}
+			*l = packedLine{known: -1, variant: -1, family: int32(n), raw: u.string(), out: u.string()}
 			if len(l.out) == 0 {
 				l.out = l.raw
 			}
-			insert, length := binary.Uvarint(u.ops)
-			l.insert, u.ops = int(insert), u.ops[length:]
-			return true
+			l.insert = u.number()
+			return u.took(l, from)
 		}
 	}
-	*l = packedLine{known: u.next, family: u.shape.lines[u.next].family}
+	from := u.ops
+	*l = packedLine{known: u.next, variant: -1, family: u.shape.lines[u.next].family}
 	l.raw, l.out = u.tail()
 	u.next++
 	u.left--
+	return u.took(l, from)
+}
+
+func (u *unpacker) took(l *packedLine, from []byte) bool {
+	l.op = from[:len(from)-len(u.ops)]
 	return true
 }
 

@@ -56,15 +56,16 @@ func (p *packer) group() {
 func (p *packer) repack(lines []groupedLine) {
 	ops := packedOps{run: -1}
 	for i := range lines {
-		switch l := &lines[i]; {
-		case l.known >= 0:
+		l := &lines[i]
+		if l.known >= 0 {
 			ops.line(l.known)
-			ops.tail(l.raw, l.out)
-		case l.family >= 0:
-			ops.extra(int(l.family), l.raw, l.out, l.insert)
-		default:
-			ops.noSample(l.raw)
+		} else {
+			ops.closeRun()
+			if l.variant >= 0 {
+				ops.next = l.variant + 1
+			}
 		}
+		ops.buf = append(ops.buf, l.op...)
 	}
 	ops.end()
 	p.ops.buf = append(p.ops.buf[:p.start], ops.buf...)

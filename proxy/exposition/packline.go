@@ -136,6 +136,11 @@ func (p *packer) takeLine() error {
 			return p.takeKnown(i, p.pos+len(prefix))
 		}
 	}
+	for _, i := range []int{next, next - 1} {
+		if taken, err := p.takeVariant(i); taken {
+			return err
+		}
+	}
 	start := p.pos
 	err := p.takeOther()
 	if err != nil {
@@ -151,15 +156,9 @@ func (p *packer) takeKnown(i, at int) error {
 			return errOdd
 		}
 	}
-	var raw, out []byte
-	if n := plainTail(p.text[at:]); n > 0 {
-		raw = p.text[at : at+n]
-		out = raw
-	} else {
-		var err error
-		if raw, out, err = p.tail(at); err != nil {
-			return err
-		}
+	raw, out, err := p.tail(at)
+	if err != nil {
+		return err
 	}
 	p.ops.line(i)
 	p.ops.tail(raw, out)
@@ -174,6 +173,9 @@ func (p *packer) takeKnown(i, at int) error {
 
 // tail takes apart a tail, and returns it as it came and as it is written.
 func (p *packer) tail(at int) (raw, out []byte, err error) {
+	if n := plainTail(p.text[at:]); n > 0 {
+		return p.text[at : at+n], p.text[at : at+n], nil
+	}
 	s := scanner{text: p.text, pos: at}
 	l := line{canonical: true}
 	if p.in == openMetrics {
@@ -247,23 +249,28 @@ func (p *packer) takeOther() error {
 	if _, ok := p.extras[id]; ok {
 		return errOdd
 	}
-	if p.extras == nil {
-		p.extras = make(map[uint64]struct{})
-	}
-	p.extras[id] = struct{}{}
-	p.shape.learner.note(prefix, p.ops.next)
-	if !name.isSeen {
-		p.late = append(p.late, lateClaim{name.claim, p.shape.number})
-	}
 	family := &p.shape.families[name.family]
 	if exported > 0 {
 		p.body.conflicts[conflict{LabelConflict, family.name}] += exported
 	}
-	if p.shape.hasParts {
-		p.parts = append(p.parts, p.series.metricHash(l, p.typ(), family.name))
+	if !name.isSeen {
+		p.late = append(p.late, lateClaim{name.claim, p.shape.number})
 	}
+	p.noteUnknown(id, p.series.metricHash(l, p.typ(), family.name), prefix)
 	p.keepOther(name.family, p.text[start:p.pos])
 	return nil
+}
+
+// noteUnknown notes a line that the shape does not have.
+func (p *packer) noteUnknown(id, metric uint64, prefix []byte) {
+	if p.extras == nil {
+		p.extras = make(map[uint64]struct{})
+	}
+	p.extras[id] = struct{}{}
+	if p.shape.hasParts {
+		p.parts = append(p.parts, metric)
+	}
+	p.shape.learner.note(prefix, p.ops.next)
 }
 
 // keepOther keeps the line that was scanned, of a family of the shape.

@@ -39,7 +39,8 @@ func (out *writer) visits(parts []packedPart, f *family, members []member) {
 
 // visit writes what the operations give to a family.
 func (out *writer) visit(ops []byte, f *family, labels []byte) {
-	u := unpacker{shape: f.shape, ops: ops}
+	u := unpacker{shape: f.shape, ops: ops, text: out.variant}
+	defer func() { out.variant = u.text }()
 	var l packedLine
 	for {
 		if u.left == 0 && u.ops[0]&3 == opRun {

@@ -87,7 +87,7 @@ func deviate(rng *rand.Rand, b testBody, all []testBody) testBody {
 		case 2:
 			lines[i], lines[j] = lines[j], lines[i]
 		case 3:
-			lines[i] = strings.Replace(lines[i], "=\"", "=\"z", 1)
+			lines[i] = strings.Replace(lines[i], "=\"", "=\"z", rng.IntN(3))
 		case 4:
 			lines[i] = strings.Replace(lines[i], "\n", "5\n", 1)
 		case 5:

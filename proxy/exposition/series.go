@@ -158,13 +158,16 @@ func (set *seriesSet) labelHash(p pair, under metricType) uint64 {
 func (set *seriesSet) metricHash(l *line, typ metricType, family string) uint64 {
 	h := uint64(0)
 	for _, p := range l.labels {
-		name := string(p.name)
-		isPart := name == typ.floatLabel() || typ == gaugeHistogram && name == "le" || typ == stateset && name == family
-		if !isPart {
+		if !isPart(string(p.name), typ, family) {
 			h += set.labelHash(p, untyped)
 		}
 	}
 	return h
+}
+
+// isPart says whether a label tells the samples of one metric apart.
+func isPart(label string, typ metricType, family string) bool {
+	return label == typ.floatLabel() || typ == gaugeHistogram && label == "le" || typ == stateset && label == family
 }
 
 // seriesKey is equal for samples of the same series and timestamp. f is the family.

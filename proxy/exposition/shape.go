@@ -2,6 +2,7 @@ package exposition
 
 import (
 	"bytes"
+	"math"
 	"sync/atomic"
 )
 
@@ -35,11 +36,18 @@ type shape struct {
 // shapeLine is a sample line but for its value: offsets into shape.text, each range
 // up to the value, with the blank before it.
 type shapeLine struct {
-	start, end          uint32 // as it stands in a body
-	out, insert, outEnd uint32 // as it is written; insert: see writer.sample
-	family              int32  // in shape.families
-	renamed             int32  // labels that give way to the target's
-	metricHash          uint64 // in OpenMetrics: see seriesSet.metricHash
+	start, end          uint32       // as it stands in a body
+	out, insert, outEnd uint32       // as it is written; insert: see writer.sample
+	family              int32        // in shape.families
+	renamed             int32        // labels that give way to the target's
+	identity            uint64       // see seriesSet.identity
+	metricHash          uint64       // in OpenMetrics: see seriesSet.metricHash
+	values              []labelPlace // of a line that is written as it came; nil of others
+}
+
+// labelPlace is where a label stands in a line: offsets from its start.
+type labelPlace struct {
+	name, start, end uint16 // of the name, and of the value without its quotes
 }
 
 func (l shapeLine) metric() metricKey { return metricKey{l.family, l.metricHash} }
@@ -119,13 +127,30 @@ func (s *shape) add(p *parser, renamed int32) {
 		s.text, line.insert, line.outEnd = head, uint32(insert), uint32(len(head))
 	} else {
 		line.out, line.insert, line.outEnd = line.start, line.start+uint32(l.insert-l.start), line.end
+		line.values = valuesOf(l)
 	}
 	if len(p.metrics) > 0 {
 		line.metricHash = p.metrics[len(p.metrics)-1]
 	}
 	s.names[string(l.exposed)] = sampleName{written: string(l.name), family: p.lastFamily, isSeen: true}
-	s.bySeries[p.series.identity(l, p.typ())] = int32(len(s.lines))
+	line.identity = p.series.identity(l, p.typ())
+	s.bySeries[line.identity] = int32(len(s.lines))
 	s.lines = append(s.lines, line)
+}
+
+// valuesOf finds the labels of a canonical line.
+func valuesOf(l *line) []labelPlace {
+	if l.end-l.start > math.MaxUint16 || len(l.labels) > math.MaxUint8 {
+		return nil
+	}
+	values := make([]labelPlace, len(l.labels))
+	at := l.insert - l.start
+	for i, label := range l.labels {
+		start := at + len(label.name) + len(`="`)
+		values[i] = labelPlace{uint16(at), uint16(start), uint16(start + len(label.value))}
+		at = start + len(label.value) + len(`",`)
+	}
+	return values
 }
 
 // addUnseenNames adds the names that samples of the declared family can have besides

@@ -89,6 +89,7 @@ type writer struct {
 	w       io.Writer
 	syntax  syntax
 	buf     []byte
+	variant []byte // see unpacker.text
 	written int64
 	err     error
 }
