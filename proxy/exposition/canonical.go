@@ -129,6 +129,9 @@ func appendQuoted(dst []byte, s string) []byte {
 // histogram and of quantile under a summary (labels.FormatOpenMetricsFloat). A
 // value that is no number stays as it is.
 func canonicalFloat(value string) string {
+	if isCanonicalFloat(value) {
+		return value
+	}
 	f, err := strconv.ParseFloat(value, 64)
 	if err != nil {
 		return value
@@ -141,4 +144,22 @@ func canonicalFloat(value string) string {
 		return s
 	}
 	return s + ".0"
+}
+
+// isCanonicalFloat says whether a number is in the form of canonicalFloat, at a
+// glance: digits, a point, and digits.
+func isCanonicalFloat(s string) bool {
+	point := strings.IndexByte(s, '.')
+	if point < 1 || point > 6 || len(s) > 15 || s[len(s)-1] == '0' && len(s) > point+2 || s[0] == '0' && s[point+1] == '0' {
+		return false
+	}
+	if s[0] == '0' && point > 1 {
+		return false
+	}
+	for i := range len(s) {
+		if i != point && !isDigit(s[i]) {
+			return false
+		}
+	}
+	return point < len(s)-1
 }

@@ -23,7 +23,8 @@ type learner struct {
 	visits  int // with unknown lines, since it began to learn or to rest
 	resting bool
 	unknown map[string]*unknownLine
-	size    int // of unknown, in bytes
+	first   *unknownLine // of a list of them, each behind the one that it came after
+	size    int          // of unknown, in bytes
 }
 
 // unknownLine is a line that a shape does not have, but for its value.
@@ -31,6 +32,7 @@ type unknownLine struct {
 	prefix string
 	before int // the line of the shape that was expected
 	bodies int // that have it
+	next   *unknownLine
 }
 
 // goOn lets the learner of a newer version rest as the older one's does.
@@ -40,25 +42,32 @@ func (l *learner) goOn(older *learner) {
 	l.rest, l.resting = older.rest, older.resting
 }
 
-// note remembers an unknown line, while the shape learns.
-func (l *learner) note(prefix []byte, before int) {
+// note remembers an unknown line, while the shape learns, and returns it. after is the
+// unknown line that came before it in the same place, or nil.
+func (l *learner) note(prefix []byte, before int, after *unknownLine) *unknownLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.resting {
-		return
+		return nil
 	}
 	if known := l.unknown[string(prefix)]; known != nil {
 		known.bodies++
-		return
+		return known
 	}
 	if l.size += len(prefix); l.size > learnerLimit {
-		return
+		return nil
 	}
 	if l.unknown == nil {
 		l.unknown = map[string]*unknownLine{}
 	}
-	s := string(prefix)
-	l.unknown[s] = &unknownLine{prefix: s, before: before, bodies: 1}
+	u := &unknownLine{prefix: string(prefix), before: before, bodies: 1}
+	l.unknown[u.prefix] = u
+	behind := &l.first
+	if after != nil && after.before == before {
+		behind = &after.next
+	}
+	u.next, *behind = *behind, u
+	return u
 }
 
 // visited counts a visit with unknown lines. When it has learned enough it returns what
@@ -72,13 +81,13 @@ func (l *learner) visited() []*unknownLine {
 		l.resting, l.visits, l.rest = false, 0, 2*l.rest
 	case !l.resting && l.visits >= learningVisits:
 		var recurring []*unknownLine
-		for _, u := range l.unknown {
+		for u := l.first; u != nil; u = u.next {
 			if u.bodies > 1 {
 				recurring = append(recurring, u)
 			}
 		}
-		l.resting, l.visits, l.unknown, l.size = true, 0, nil, 0
-		slices.SortFunc(recurring, func(a, b *unknownLine) int { return a.before - b.before })
+		l.resting, l.visits, l.unknown, l.first, l.size = true, 0, nil, nil, 0
+		slices.SortStableFunc(recurring, func(a, b *unknownLine) int { return a.before - b.before })
 		return recurring
 	}
 	return nil

@@ -44,7 +44,9 @@ type packer struct {
 	parts  []uint64            // in OpenMetrics, of each of these: which metric it is of
 	lines  []groupedLine       // see group
 
-	replaced []replaced // of the line
+	replaced []replaced   // of the line
+	anchor   int          // the line of the shape behind the last known one
+	noted    *unknownLine // the last one, see learner.note
 }
 
 // lateClaim is the claim of a visit to a name that no line of its shape has.
@@ -314,7 +316,8 @@ func (p *packer) beginVisit(s *shape) error {
 	p.pos += len(s.head)
 	p.shape, p.current = s, s.current
 	p.start, p.ops.next, p.ops.run = len(p.ops.buf), 0, -1
-	p.high, p.seen, p.parts = 0, p.seen[:0], p.parts[:0]
+	p.high, p.seen, p.parts, p.noted = 0, p.seen[:0], p.parts[:0], nil
+	p.anchor = 0
 	if len(p.extras) > 0 {
 		clear(p.extras)
 	}

@@ -126,14 +126,14 @@ func (o *packedOps) extra(family int, raw, out []byte, insert int) {
 
 // variant stores a line of the shape with other label values. Its tail comes next. The
 // line after it is expected then.
-func (o *packedOps) variant(i int, values []replaced) {
+func (o *packedOps) variant(i int, values []replaced, text []byte) {
 	o.closeRun()
 	o.op(opOther, otherVariant)
 	o.buf = binary.AppendUvarint(o.buf, uint64(i))
 	o.buf = append(o.buf, byte(len(values)))
 	for _, v := range values {
 		o.buf = append(o.buf, byte(v.label))
-		o.string(v.value)
+		o.string(text[v.start:v.end])
 	}
 	o.next = i + 1
 }

@@ -42,7 +42,7 @@ func (p *packer) visit() error {
 // plain values. This is where the time is spent.
 func (p *packer) run() {
 	first := p.ops.next
-	if first < p.high || len(p.seen) > 0 || first == len(p.shape.lines) {
+	if first < p.high && len(p.seen) == 0 || first == len(p.shape.lines) {
 		return
 	}
 	text, buf, shapeText := p.text[p.pos:], p.ops.buf, p.shape.text
@@ -57,7 +57,7 @@ func (p *packer) run() {
 			break
 		}
 		tail := plainTail(text[length:])
-		if tail == 0 {
+		if tail == 0 || len(p.seen) > 0 && !p.isFirst(first+n) {
 			break
 		}
 		buf = append(buf, byte(tail))
@@ -76,7 +76,8 @@ func (p *packer) run() {
 	p.ops.buf = buf
 	p.ops.grow(n)
 	p.ops.next += n
-	p.high = p.ops.next
+	p.high = max(p.high, p.ops.next)
+	p.anchor = p.ops.next
 	p.body.series += n
 	p.pos = len(p.text) - len(text)
 }
@@ -131,9 +132,9 @@ func plainTail(text []byte) int {
 // plain.
 func (p *packer) takeLine() error {
 	text, next := p.text[p.pos:], p.ops.next
-	for i := next; i < min(next+lookAhead, len(p.shape.lines)); i++ {
-		if prefix := p.shape.prefix(i); bytes.HasPrefix(text, prefix) {
-			return p.takeKnown(i, p.pos+len(prefix))
+	for i := max(next-1, 0); i < min(next+lookAhead, len(p.shape.lines)); i++ {
+		if p.shape.isAt(i, text) {
+			return p.takeKnown(i, p.pos+p.shape.length(i))
 		}
 	}
 	for _, i := range []int{next, next - 1} {
@@ -163,6 +164,7 @@ func (p *packer) takeKnown(i, at int) error {
 	p.ops.line(i)
 	p.ops.tail(raw, out)
 	p.high = max(p.high, i+1)
+	p.anchor = i + 1
 	p.body.series++
 	if l := &p.shape.lines[i]; l.renamed > 0 {
 		p.noteRenamed(l)
@@ -228,7 +230,7 @@ func (p *packer) takeOther() error {
 	prefix := p.text[start:l.at]
 	name, ok := p.shape.names[string(l.name)]
 	if !ok { // and so from the next body on
-		p.catalog.extend(p.shape, []*unknownLine{{prefix: string(prefix), before: p.ops.next}})
+		p.catalog.extend(p.shape, []*unknownLine{{prefix: string(prefix), before: p.anchor}})
 		return errOdd
 	}
 	if name.written != string(l.name) {
@@ -270,7 +272,7 @@ func (p *packer) noteUnknown(id, metric uint64, prefix []byte) {
 	if p.shape.hasParts {
 		p.parts = append(p.parts, metric)
 	}
-	p.shape.learner.note(prefix, p.ops.next)
+	p.noted = p.shape.learner.note(prefix, p.anchor, p.noted)
 }
 
 // keepOther keeps the line that was scanned, of a family of the shape.

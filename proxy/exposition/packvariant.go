@@ -2,6 +2,8 @@ package exposition
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -11,8 +13,8 @@ const maxReplaced = 15
 // replaced is a label value of a line that stands in place of the one of the shape's
 // line.
 type replaced struct {
-	label int // of the line
-	value []byte
+	label      int // of the line
+	start, end int // of the value, in the text
 }
 
 // takeVariant takes a line that has another one's layout and other label values. It
@@ -43,7 +45,7 @@ func (p *packer) takeVariant(i int) (bool, error) {
 		return false, nil
 	}
 	p.noteUnknown(id, metric, prefix)
-	p.ops.variant(i, p.replaced)
+	p.ops.variant(i, p.replaced, p.text)
 	p.ops.tail(raw, out)
 	p.body.series++
 	p.pos += length + len(raw)
@@ -53,41 +55,58 @@ func (p *packer) takeVariant(i int) (bool, error) {
 // matchVariant compares the line that comes with one of the shape, notes the values
 // that differ, and returns the length up to the tail, or 0.
 func (p *packer) matchVariant(i int) int {
-	text, line, prefix := p.text[p.pos:], &p.shape.lines[i], p.shape.prefix(i)
+	text, values, prefix := p.text[p.pos:], p.shape.lines[i].values, p.shape.prefix(i)
 	p.replaced = p.replaced[:0]
-	from, at := 0, 0 // in prefix and text
-	for label, v := range line.values {
-		start, end := int(v.start), int(v.end)
-		between := prefix[from:start]
-		if !bytes.HasPrefix(text[at:], between) {
+	from, at := 0, 0 // what is compared next, in prefix and text
+	for {
+		same := commonLength(prefix[from:], text[at:])
+		from, at = from+same, at+same
+		if from == len(prefix) {
+			return at
+		}
+		for len(values) > 0 && int(values[0].end) < from {
+			values = values[1:]
+		}
+		if len(values) == 0 || from < int(values[0].start) || len(p.replaced) == maxReplaced {
 			return 0
 		}
-		at += len(between)
-		from = end
-		if old := prefix[start : end+1]; bytes.HasPrefix(text[at:], old) { // with the quote
-			at += end - start
-			continue
-		}
-		length := bytes.IndexByte(text[at:], '"')
-		if length <= 0 || len(p.replaced) == maxReplaced {
+		v := values[0]
+		start := at - (from - int(v.start))
+		length := bytes.IndexByte(text[start:], '"')
+		if length < 0 || !isPlainValue(text[start:start+length]) {
 			return 0
 		}
-		value := text[at : at+length]
-		for _, c := range value {
-			if c == '\\' || c == '\n' {
-				return 0
-			}
-		}
-		if !utf8.Valid(value) {
-			return 0
-		}
-		p.replaced = append(p.replaced, replaced{label, value})
-		at += length
+		label := len(p.shape.lines[i].values) - len(values)
+		p.replaced = append(p.replaced, replaced{label, p.pos + start, p.pos + start + length})
+		from, at = int(v.end), start+length
 	}
-	if !bytes.HasPrefix(text[at:], prefix[from:]) {
-		return 0
+}
+
+// commonLength is the length of what two texts have in common at their beginning.
+func commonLength(a, b []byte) int {
+	n := min(len(a), len(b))
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if d := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); d != 0 {
+			return i + bits.TrailingZeros64(d)/8
+		}
 	}
-	return at + len(prefix) - from
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// isPlainValue says whether a label value needs no escapes and is valid UTF-8.
+func isPlainValue(value []byte) bool {
+	isASCII := true
+	for _, c := range value {
+		if c == '\\' || c == '\n' {
+			return false
+		}
+		isASCII = isASCII && c < utf8.RuneSelf
+	}
+	return isASCII || utf8.Valid(value)
 }
 
 // identify returns what seriesSet.identity and metricHash would, for a line with the
@@ -95,13 +114,24 @@ func (p *packer) matchVariant(i int) int {
 func (p *packer) identify(line *shapeLine) (id, metric uint64) {
 	id, metric = line.identity, line.metricHash
 	prefix := p.shape.text[line.start:line.end]
+	float, family := p.typ().floatLabel(), p.shape.families[line.family].name
 	for _, r := range p.replaced {
 		v := line.values[r.label]
-		old := pair{prefix[v.name : v.start-2], prefix[v.start:v.end]}
-		now := pair{old.name, r.value}
-		id += p.series.labelHash(now, p.typ()) - p.series.labelHash(old, p.typ())
-		if p.shape.hasParts && !isPart(string(old.name), p.typ(), p.shape.families[line.family].name) {
-			metric += p.series.labelHash(now, untyped) - p.series.labelHash(old, untyped)
+		name := prefix[v.name : v.start-2]
+		var change uint64
+		if string(name) == float {
+			change = p.series.labelHash(pair{name, p.text[r.start:r.end]}, p.typ()) - p.series.labelHash(pair{name, prefix[v.start:v.end]}, p.typ())
+		} else {
+			if r.end > r.start {
+				change = p.series.hashOf(p.text[r.start-int(v.start-v.name) : r.end])
+			}
+			if v.end > v.start {
+				change -= p.series.hashOf(prefix[v.name:v.end])
+			}
+		}
+		id += change
+		if p.shape.hasParts && !isPart(string(name), p.typ(), family) {
+			metric += change
 		}
 	}
 	return id, metric

@@ -137,20 +137,27 @@ func (set *seriesSet) identity(l *line, under metricType) uint64 {
 	return h
 }
 
+// labelHash is that of the label as a canonical line has it, but for the last quote.
 func (set *seriesSet) labelHash(p pair, under metricType) uint64 {
-	var value uint64
+	var h maphash.Hash
+	h.SetSeed(set.seed)
+	_, _ = h.Write(p.name)
+	_, _ = h.WriteString(`="`)
 	switch {
 	case len(p.value) == 0:
 		return 0
 	case string(p.name) == under.floatLabel():
-		value = maphash.String(set.seed, canonicalFloat(unescape(p.value)))
+		_, _ = h.WriteString(canonicalFloat(unescape(p.value)))
 	case bytes.IndexByte(p.value, '\\') >= 0:
-		value = maphash.String(set.seed, unescape(p.value))
+		_, _ = h.WriteString(unescape(p.value))
 	default:
-		value = maphash.Bytes(set.seed, p.value)
+		_, _ = h.Write(p.value)
 	}
-	return 31*maphash.Bytes(set.seed, p.name) ^ value
+	return h.Sum64()
 }
+
+// hashOf is labelHash for a label without escapes that is no float.
+func (set *seriesSet) hashOf(label []byte) uint64 { return maphash.Bytes(set.seed, label) }
 
 // metricHash is equal for the samples of one metric of a family: those with the same
 // labels, but for le, quantile, or the state of a stateset, which has the family's

@@ -2,6 +2,7 @@ package exposition
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"sync/atomic"
 )
@@ -68,6 +69,19 @@ type claim struct {
 }
 
 func (s *shape) prefix(i int) []byte { return s.text[s.lines[i].start:s.lines[i].end] }
+
+func (s *shape) length(i int) int { return int(s.lines[i].end - s.lines[i].start) }
+
+// isAt says whether a text begins with a line of the shape. Lines that do not match
+// differ at their end more often than at their beginning.
+func (s *shape) isAt(i int, text []byte) bool {
+	prefix := s.prefix(i)
+	n := len(prefix)
+	if len(text) < n || n >= 8 && binary.LittleEndian.Uint64(text[n-8:]) != binary.LittleEndian.Uint64(prefix[n-8:]) {
+		return false
+	}
+	return string(text[:n]) == string(prefix)
+}
 
 // isEmpty says whether it was learned where the family had no samples.
 func (s *shape) isEmpty() bool { return len(s.lines) == 0 && !s.isOdd }
@@ -138,7 +152,7 @@ func (s *shape) add(p *parser, renamed int32) {
 	s.lines = append(s.lines, line)
 }
 
-// valuesOf finds the labels of a canonical line.
+// valuesOf finds the labels of a canonical line. It returns nil if a value has escapes.
 func valuesOf(l *line) []labelPlace {
 	if l.end-l.start > math.MaxUint16 || len(l.labels) > math.MaxUint8 {
 		return nil
@@ -146,6 +160,9 @@ func valuesOf(l *line) []labelPlace {
 	values := make([]labelPlace, len(l.labels))
 	at := l.insert - l.start
 	for i, label := range l.labels {
+		if bytes.IndexByte(label.value, '\\') >= 0 {
+			return nil
+		}
 		start := at + len(label.name) + len(`="`)
 		values[i] = labelPlace{uint16(at), uint16(start), uint16(start + len(label.value))}
 		at = start + len(label.value) + len(`",`)
