@@ -30,12 +30,13 @@ type member struct {
 
 // groupFamilies collects the families of all parts that have samples, by name, and in
 // protobuf by type.
-func groupFamilies(parts []Part) map[string]*group {
+func (m *Merged) groupFamilies() map[string]*group {
+	parts := m.parts
 	groups := make(map[string]*group)
 	if slices.ContainsFunc(parts, func(p Part) bool { return p.HasUp }) {
 		groups[upName] = &group{name: upName, isOurs: true}
 	}
-	for _, s := range packedSources(parts) {
+	for _, s := range m.packedSources() {
 		g := groups[s.family.name]
 		if g == nil {
 			g = &group{name: s.family.name}
@@ -72,9 +73,9 @@ func groupFamilies(parts []Part) map[string]*group {
 
 // packedSources collects the families of all packed bodies: a source for each family
 // of their shapes, not one for each body.
-func packedSources(parts []Part) []source {
+func (m *Merged) packedSources() []source {
 	var all []source
-	for c, parts := range packedByCatalog(parts) {
+	for c, parts := range packedByCatalog(m.parts) {
 		shapes, families := c.all()
 		counts := make([]int, families+1)
 		total := 0
@@ -86,7 +87,8 @@ func packedSources(parts []Part) []source {
 				}
 			}
 		}
-		members := make([]member, 0, total) // of all families, one behind the other
+		members := parts[0].pools.members.get(total) // of all families, one behind the other
+		m.members, m.pools = append(m.members, members), parts[0].pools
 		sources := make([]source, families)
 		for id, n := range counts[:families] {
 			sources[id].members = members[len(members) : len(members) : len(members)+n]

@@ -11,38 +11,50 @@ type Label struct{ Name, Value string }
 // Labels are the labels of one target, rendered once for all of its lines.
 // The zero value has no label. Immutable.
 type Labels struct {
-	names []string // all, also those without a value
-	key   string   // of names
-	text  []byte   // `a="x",b="y"`, escaped; empty without labels
-	proto []byte   // as fields of a Metric message
+	labels []Label // all, also those without a value
+	key    string  // of their names
+	text   []byte  // `a="x",b="y"`, escaped; empty without labels
 }
 
 // NewLabels renders labels in the order given. A label with an empty value equals an
 // absent one and is left out; an exposed label of its name gives way all the same, or
 // it could name another target. Names must be distinct and match
-// [a-zA-Z_][a-zA-Z0-9_]*; values must be valid UTF-8. It does not check them.
+// [a-zA-Z_][a-zA-Z0-9_]*; values must be valid UTF-8. It does not check them, and keeps
+// the slice.
 func NewLabels(labels []Label) Labels {
-	var l Labels
+	length, names := 0, 0
 	for _, label := range labels {
-		l.names = append(l.names, label.Name)
-		l.key += label.Name + " "
+		names += len(label.Name) + 1
+		length += len(label.Name) + len(label.Value) + len(`="",`)
+	}
+	key, text := make([]byte, 0, names), make([]byte, 0, length)
+	for _, label := range labels {
+		key = append(append(key, label.Name...), ' ')
 		if label.Value == "" {
 			continue
 		}
-		if len(l.text) > 0 {
-			l.text = append(l.text, ',')
+		if len(text) > 0 {
+			text = append(text, ',')
 		}
-		l.text = append(l.text, label.Name...)
-		l.text = append(l.text, '=', '"')
-		l.text = appendEscaped(l.text, label.Value)
-		l.text = append(l.text, '"')
-		l.proto = appendProtoLabel(l.proto, label)
+		text = append(append(text, label.Name...), '=', '"')
+		text = append(appendEscaped(text, label.Value), '"')
 	}
-	return l
+	return Labels{labels: labels, key: string(key), text: text}
+}
+
+// proto renders the labels as fields of a Metric message.
+func (l Labels) proto() []byte {
+	var fields []byte
+	for _, label := range l.labels {
+		if label.Value != "" {
+			fields = appendProtoLabel(fields, label)
+		}
+	}
+	return fields
 }
 
 func (l Labels) has(name []byte) bool {
-	return slices.Contains(l.names, string(name))
+	return slices.ContainsFunc(l.labels, func(a Label) bool { return a.Name == string(name) })
 }
 
 // appendEscaped escapes a label value as the text formats do.

@@ -23,11 +23,13 @@ type Part struct {
 	Body   *Body  // nil if the target gave none
 }
 
-// Merged is an answer, decided but not written. Immutable.
+// Merged is an answer, decided but not written. Immutable until Release.
 type Merged struct {
 	format    Format
 	parts     []Part
 	packed    []packedPart // those of parts with a packed body
+	members   [][]member   // of pools.members
+	pools     *pools       // nil without packed bodies
 	families  []*mergedFamily
 	conflicts []Conflict
 }
@@ -42,11 +44,24 @@ type Merged struct {
 // lost by it.
 func Merge(format Format, parts []Part) *Merged {
 	m := &Merged{format: format, parts: parts, packed: packedParts(parts)}
-	groups := groupFamilies(parts)
+	groups := m.groupFamilies()
 	demoted := demotions(groups, format.syntax)
 	m.families = mergeFamilies(format.syntax, groups, demoted, parts)
 	m.conflicts = collectConflicts(parts, demoted)
 	return m
+}
+
+// Release gives back the memory of the parts' bodies, when all has been written.
+// Neither they nor m may be used then. It may be left out.
+func (m *Merged) Release() {
+	for i := range m.parts {
+		if b := m.parts[i].Body; b != nil && b.packed != nil {
+			b.packed.release()
+		}
+	}
+	for _, members := range m.members {
+		m.pools.members.put(members)
+	}
 }
 
 // Conflicts says what reading and merging had to resolve, by kind and family.

@@ -139,7 +139,7 @@ func TestWriteToInPieces(t *testing.T) {
 	if _, err := m.WriteTo(&pieces); err != nil {
 		t.Fatal(err)
 	}
-	if pieces.count < 5 || pieces.largest > 128<<10 {
+	if pieces.count < 3 || pieces.largest > writeSize+writeSize/4 {
 		t.Errorf("%d pieces, the largest of %d bytes", pieces.count, pieces.largest)
 	}
 	if _, err := m.WriteTo(failingWriter{}); err == nil {

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	readSize  = 64 << 10            // of a piece of a body
+	readSize  = 128 << 10           // of a piece of a body
 	chunkSize = 1<<placeBits - 1<<8 // of packed.chunks: where the next one begins
 )
 
@@ -53,11 +53,11 @@ type packer struct {
 type lateClaim struct{ id, number uint32 }
 
 // begin prepares for a body.
-func (p *packer) begin(c *catalog, src io.Reader, opts Options) {
+func (p *packer) begin(c *catalog, pools *pools, src io.Reader, opts Options) {
 	p.parser = parser{in: c.key.in, opts: opts, body: &Body{format: opts.Format, conflicts: map[conflict]int{}}, line: line{labels: p.line.labels}}
 	p.series.seed = c.seed
 	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
-	p.packed, p.shape, p.families, p.mayConflict = &packed{catalog: c}, nil, 0, false
+	p.packed, p.shape, p.families, p.mayConflict = &packed{catalog: c, pools: pools}, nil, 0, false
 	p.visits, p.late = p.visits[:0], p.late[:0]
 	p.body.packed = p.packed
 	p.ops = packedOps{buf: p.ops.buf[:0], run: -1}
@@ -107,7 +107,7 @@ func (p *packer) pack() error {
 // endChunk keeps the operations so far.
 func (p *packer) endChunk() {
 	if len(p.ops.buf) > 0 {
-		p.packed.chunks = append(p.packed.chunks, bytes.Clone(p.ops.buf))
+		p.packed.chunks = append(p.packed.chunks, p.packed.pools.bytes.clone(p.ops.buf))
 		p.ops.buf = p.ops.buf[:0]
 	}
 }
@@ -335,7 +335,7 @@ func (p *packer) checkClaims() error {
 	for _, v := range p.visits {
 		if s := shapes[v.shape]; len(p.late) > 0 || s.isContested.Load() {
 			for _, c := range s.claims {
-				if isShared, ok := claimed[c.id]; ok && !(isShared && c.isShared) {
+				if isShared, ok := claimed[c.id]; ok && (!isShared || !c.isShared) {
 					return errOdd
 				}
 				claimed[c.id] = c.isShared

@@ -2,14 +2,25 @@ package exposition
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // packed is a body as the shapes of its families, and what they do not tell: values,
 // and lines that deviate. It loses nothing: from it the body can be written again.
 type packed struct {
 	catalog *catalog
-	visits  []visit
-	chunks  [][]byte
+	visits  []visit  // of pools.visits
+	chunks  [][]byte // of pools.bytes
+	pools   *pools
+}
+
+// release gives the memory back.
+func (p *packed) release() {
+	for _, c := range p.chunks {
+		p.pools.bytes.put(c)
+	}
+	p.pools.visits.put(p.visits)
+	p.chunks, p.visits = nil, nil
 }
 
 // visit is a family in a body.
@@ -212,7 +223,7 @@ func (u *unpacker) variant(l *packedLine) {
 	*l = packedLine{known: -1, variant: u.next - 1, family: line.family, out: text, raw: text, insert: int(line.insert - line.out)}
 	u.text = text
 	if len(out) > 0 && &raw[0] != &out[0] {
-		l.raw = append(text[:length:length], raw...)
+		l.raw = slices.Concat(text[:length], raw)
 	}
 }
 

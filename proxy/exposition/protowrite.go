@@ -43,36 +43,38 @@ func (m *Merged) writeProtobuf(out *writer, f *mergedFamily) {
 		return
 	}
 	length := len(encoded)
-	for p, metric := range m.metrics(f) {
-		length += protowire.SizeTag(familyMetric) + protowire.SizeBytes(len(metric)+len(p.Labels.proto))
+	for labels, metric := range m.metrics(f) {
+		length += protowire.SizeTag(familyMetric) + protowire.SizeBytes(len(metric)+len(labels))
 	}
 	out.buf = protowire.AppendVarint(out.buf, uint64(length))
 	out.buf = append(out.buf, encoded...)
-	for p, metric := range m.metrics(f) {
+	for labels, metric := range m.metrics(f) {
 		if out.err != nil {
 			return
 		}
 		out.buf = protowire.AppendTag(out.buf, familyMetric, protowire.BytesType)
-		out.buf = protowire.AppendVarint(out.buf, uint64(len(metric)+len(p.Labels.proto)))
+		out.buf = protowire.AppendVarint(out.buf, uint64(len(metric)+len(labels)))
 		out.buf = append(out.buf, metric...)
-		out.buf = append(out.buf, p.Labels.proto...)
+		out.buf = append(out.buf, labels...)
 		out.flushIfFull()
 	}
 }
 
-// metrics goes through the Metric messages of a family, each with its part.
-func (m *Merged) metrics(f *mergedFamily) iter.Seq2[*Part, []byte] {
-	return func(yield func(*Part, []byte) bool) {
+// metrics goes through the Metric messages of a family, each with the labels that come
+// behind it.
+func (m *Merged) metrics(f *mergedFamily) iter.Seq2[[]byte, []byte] {
+	return func(yield func(labels, metric []byte) bool) {
 		for t := range m.turns(f) {
 			p := &m.parts[t.part]
+			labels := p.Labels.proto()
 			if t.from == nil {
-				if !yield(p, upMetric(p.Up)) {
+				if !yield(labels, upMetric(p.Up)) {
 					return
 				}
 				continue
 			}
 			for s := range p.Body.each(t.from.family, t.at) {
-				if !yield(p, s.text) {
+				if !yield(labels, s.text) {
 					return
 				}
 			}

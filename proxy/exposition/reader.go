@@ -3,8 +3,8 @@ package exposition
 import (
 	"errors"
 	"io"
-	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Reader reads bodies as Read does, much faster and in much less memory where they
@@ -12,6 +12,8 @@ import (
 // concurrent use.
 type Reader struct {
 	packers sync.Pool
+	pools   pools
+	last    atomic.Pointer[bodyType]
 
 	mu       sync.Mutex // for catalogs
 	catalogs map[catalogKey]*catalog
@@ -25,15 +27,34 @@ func NewReader() *Reader {
 	}
 }
 
+// bodyType is the syntax of a Content-Type.
+type bodyType struct {
+	contentType, fallback string
+	in                    syntax
+}
+
+// syntaxOf is the package's syntaxOf. It remembers its last answer: most targets say
+// the same.
+func (r *Reader) syntaxOf(contentType, fallback string) (syntax, error) {
+	if last := r.last.Load(); last != nil && last.contentType == contentType && last.fallback == fallback {
+		return last.in, nil
+	}
+	in, err := syntaxOf(contentType, fallback)
+	if err == nil {
+		r.last.Store(&bodyType{contentType, fallback, in})
+	}
+	return in, err
+}
+
 // Read is the package's Read.
 func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
-	in, err := syntaxOf(opts.ContentType, opts.Fallback)
+	in, err := r.syntaxOf(opts.ContentType, opts.Fallback)
 	if err != nil || in == protobuf || opts.Format.syntax == protobuf {
 		return Read(src, opts)
 	}
 	p := r.packers.Get().(*packer)
 	defer r.packers.Put(p)
-	p.begin(r.catalogFor(in, opts), src, opts)
+	p.begin(r.catalogFor(in, opts), &r.pools, src, opts)
 	if err := p.pack(); err != nil && !errors.Is(err, errOdd) {
 		return nil, err
 	} else if err != nil && p.end+len(p.visits) > 0 {
@@ -58,7 +79,7 @@ func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
 // finish makes the body of what was packed.
 func (p *packer) finish() *Body {
 	p.endChunk()
-	p.packed.visits = slices.Clone(p.visits)
+	p.packed.visits = p.packed.pools.visits.clone(p.visits)
 	return p.body
 }
 

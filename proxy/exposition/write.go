@@ -3,12 +3,16 @@ package exposition
 import "io"
 
 // writeSize is how many bytes are collected before they are written.
-const writeSize = 64 << 10
+const writeSize = 128 << 10
 
-// WriteTo writes the answer in pieces of about 64 KiB. The same parts give the
+// WriteTo writes the answer in pieces of about 128 KiB. The same parts give the
 // same bytes.
 func (m *Merged) WriteTo(w io.Writer) (int64, error) {
-	out := writer{w: w, syntax: m.format.syntax, buf: make([]byte, 0, writeSize+writeSize/4)}
+	out := writer{w: w, syntax: m.format.syntax}
+	if m.pools != nil {
+		out.buf = m.pools.bytes.get(writeSize + writeSize/4)
+		defer func() { m.pools.bytes.put(out.buf) }()
+	}
 	for _, f := range m.families {
 		if out.syntax == protobuf {
 			m.writeProtobuf(&out, f)

@@ -23,7 +23,7 @@ const patience = 20 * time.Millisecond
 
 // ask makes one request and reads the answer. The number of bytes is that of the
 // decoded body, as far as it was read, also if there is an error.
-func (c *Client) ask(ctx context.Context, t *target.Target, accept string, opts exposition.Options) (*exposition.Body, int64, error) {
+func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, opts exposition.Options) (*exposition.Body, int64, error) {
 	if err := take(ctx, c.inFlight); err != nil {
 		return nil, 0, err
 	}
@@ -32,14 +32,8 @@ func (c *Client) ask(ctx context.Context, t *target.Target, accept string, opts 
 	if err != nil {
 		return nil, 0, err
 	}
-	req.Header.Set("Accept", accept)
-	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("User-Agent", c.opts.UserAgent)
-	if deadline, ok := ctx.Deadline(); ok {
-		req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
-	}
-	setVia(req)
-	resp, err := c.http.Do(req)
+	req.Header = header
+	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -49,6 +43,19 @@ func (c *Client) ask(ctx context.Context, t *target.Target, accept string, opts 
 	}
 	opts.ContentType = resp.Header.Get("Content-Type")
 	return c.read(ctx, resp, opts)
+}
+
+// header is what all targets of a scrape are asked with. Requests share it.
+func (c *Client) header(ctx context.Context, accept string) http.Header {
+	h := http.Header{}
+	h.Set("Accept", accept)
+	h.Set("Accept-Encoding", "identity")
+	h.Set("User-Agent", c.opts.UserAgent)
+	if deadline, ok := ctx.Deadline(); ok {
+		h.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
+	}
+	setVia(ctx, h)
+	return h
 }
 
 // read reads, decodes, checks and indexes the body of an answer.

@@ -30,11 +30,11 @@ type Options struct {
 
 // Client asks targets. Safe for concurrent use; scrapes share its bounds.
 type Client struct {
-	opts     Options
-	http     *http.Client
-	reader   *exposition.Reader
-	inFlight chan struct{} // nil = unbounded
-	reading  chan struct{}
+	opts      Options
+	transport http.RoundTripper // and no http.Client: a redirect could lead anywhere
+	reader    *exposition.Reader
+	inFlight  chan struct{} // nil = unbounded
+	reading   chan struct{}
 }
 
 // New makes a client. It keeps connections to targets open between scrapes.
@@ -44,17 +44,15 @@ func New(opts Options) *Client {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}
 	dialer := &net.Dialer{Timeout: opts.ConnectTimeout}
-	c.http = &http.Client{
-		Transport: &http.Transport{
-			DialContext:            dialer.DialContext,
-			DialTLSContext:         tlsDialer(dialer.DialContext, opts.ConnectTimeout),
-			DisableCompression:     true, // decoding costs more than the merge, and is bounded here
-			MaxIdleConnsPerHost:    2,    // two Prometheis may scrape at once
-			IdleConnTimeout:        5 * time.Minute,
-			MaxResponseHeaderBytes: 64 << 10,
-		},
-		// A redirect could lead anywhere.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	c.transport = &http.Transport{
+		DialContext:            dialer.DialContext,
+		DialTLSContext:         tlsDialer(dialer.DialContext, opts.ConnectTimeout),
+		DisableCompression:     true, // decoding costs more than the merge, and is bounded here
+		MaxIdleConnsPerHost:    2,    // two Prometheis may scrape at once
+		IdleConnTimeout:        5 * time.Minute,
+		ReadBufferSize:         1 << 10, // for headers: bodies are read past it
+		WriteBufferSize:        1 << 10,
+		MaxResponseHeaderBytes: 64 << 10,
 	}
 	return c
 }
@@ -122,12 +120,12 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, format ex
 		}
 		cancel()
 	}()
-	accept := format.Accept()
+	header := c.header(ctx, format.Accept())
 	results := make([]Result, len(targets))
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
-			results[i] = c.scrape(ctx, t, format, accept)
+			results[i] = c.scrape(ctx, t, format, header)
 			bytes.Add(results[i].Outcome.Bytes)
 		})
 	}
@@ -157,14 +155,14 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // scrape asks one target. It has an up unless its labels are another target's, or
 // it is going away and that is why it did not answer.
-func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, accept string) Result {
+func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, header http.Header) Result {
 	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
 	start := time.Now()
 	var err error
 	if t.Problem != nil {
 		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
 	} else {
-		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, accept, exposition.Options{
+		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, header, exposition.Options{
 			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, MaxSamples: c.opts.SampleLimit, Done: ctx.Done(),
 		})
 		r.Outcome.Reason = reasonOf(ctx, err)

@@ -222,7 +222,7 @@ func TestDeadlineWhileParsing(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			c := New(Options{BodySizeLimit: 1 << 30})
-			c.http.Transport = roundTrip(func(*http.Request) *http.Response {
+			c.transport = roundTrip(func(*http.Request) *http.Response {
 				atEnd := func() {
 					if tt.end {
 						cancel()
@@ -230,7 +230,7 @@ func TestDeadlineWhileParsing(t *testing.T) {
 				}
 				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/plain"}}, ContentLength: -1, Body: &endingBody{strings.NewReader(body), atEnd}}
 			})
-			got := c.scrape(ctx, at("a"), exposition.Format{}, "").Outcome
+			got := c.scrape(ctx, at("a"), exposition.Format{}, nil).Outcome
 			if got.Reason != tt.want || got.Bytes != int64(len(body)) {
 				t.Errorf("the outcome is %s (%v) after %d bytes, want %s after %d", got.Reason, got.Err, got.Bytes, tt.want, len(body))
 			}
@@ -344,7 +344,7 @@ func TestRealNetwork(t *testing.T) {
 	}))
 	t.Cleanup(resets.Close)
 	c := New(Options{ConnectTimeout: time.Minute, BodySizeLimit: 1 << 20})
-	t.Cleanup(c.http.CloseIdleConnections)
+	t.Cleanup(c.transport.(*http.Transport).CloseIdleConnections)
 	tests := []struct {
 		name string
 		url  string

@@ -55,11 +55,11 @@ func (n *network) newClient(t *testing.T, opts Options) *Client {
 	}
 	opts.ConnectTimeout = 2 * time.Second
 	c := New(opts)
-	transport := c.http.Transport.(*http.Transport)
+	transport := c.transport.(*http.Transport)
 	transport.DialContext = n.dial
 	transport.DialTLSContext = tlsDialer(n.dial, opts.ConnectTimeout)
 	t.Cleanup(func() {
-		c.http.CloseIdleConnections()
+		transport.CloseIdleConnections()
 		n.wg.Wait()
 	})
 	return c

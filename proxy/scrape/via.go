@@ -16,8 +16,8 @@ func WithVia(ctx context.Context, instances []string) context.Context {
 	return context.WithValue(ctx, viaKey{}, instances)
 }
 
-func setVia(req *http.Request) {
-	if instances, ok := req.Context().Value(viaKey{}).([]string); ok {
-		req.Header[ViaHeader] = instances
+func setVia(ctx context.Context, header http.Header) {
+	if instances, ok := ctx.Value(viaKey{}).([]string); ok {
+		header[ViaHeader] = instances
 	}
 }

@@ -61,6 +61,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	format := exposition.Negotiate(r.Header.Get("Accept"))
 	ctx := scrape.WithVia(r.Context(), append(slices.Clip(via), s.opts.Instance))
 	answer := s.opts.Client.Gather(ctx, targets(), format, deadline)
+	defer answer.Release()
 	if r.Context().Err() != nil {
 		return // the client is gone, and with it the reason why targets did not answer
 	}
