@@ -39,6 +39,7 @@ func checkSame(t testing.TB, r *Reader, format Format, bodies ...testBody) {
 	if !reflect.DeepEqual(wanted.Conflicts(), merged.Conflicts()) {
 		t.Fatalf("conflicts %v, want %v", merged.Conflicts(), wanted.Conflicts())
 	}
+	merged.Release()
 }
 
 func TestReaderEqualsReference(t *testing.T) {

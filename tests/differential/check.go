@@ -131,6 +131,7 @@ func checkFormat(t testing.TB, format exposition.Format, answerType string, bodi
 	if other := writeTwice(t, format, fastParts); !bytes.Equal(answer, other) {
 		t.Fatalf("the engines differ: the reference says\n%s\nthe other\n%s", answer, other)
 	}
+	exposition.Merge(format, fastParts).Release()
 	merged, err := parse(answer, answerType)
 	if err != nil {
 		t.Fatalf("Prometheus refuses the answer: %v\n%s", err, answer)
