@@ -43,6 +43,17 @@ type Options struct {
 	Labels      Labels          // of the body's target, to be put on each sample by Merge
 	MaxSamples  int             // 0 = no limit
 	Done        <-chan struct{} // reading ends with context.Canceled when it is closed; nil = never
+
+	// Reserve is asked before memory for the body is kept, in bytes. Reading ends with
+	// its error. nil = there is enough.
+	Reserve func(bytes int64) error
+}
+
+func (o *Options) reserve(bytes int64) error {
+	if o.Reserve == nil {
+		return nil
+	}
+	return o.Reserve(bytes)
 }
 
 // Body is one target's answer, checked and indexed. Immutable; it keeps the
@@ -133,6 +144,14 @@ func (b *Body) text(s *sample) []byte {
 		return b.rewritten[s.start:s.end]
 	}
 	return b.raw[s.start:s.end]
+}
+
+// Release gives back the memory of the body, which must not be used any more. It may be
+// left out.
+func (b *Body) Release() {
+	if b.packed != nil {
+		b.packed.release()
+	}
 }
 
 // sampleText is one sample as it is written, but for its target's labels.

@@ -146,20 +146,17 @@ func canonicalFloat(value string) string {
 	return s + ".0"
 }
 
-// isCanonicalFloat says whether a number is in the form of canonicalFloat, at a
-// glance: digits, a point, and digits.
+// isCanonicalFloat says at a glance whether a number has the form that canonicalFloat
+// gives it. It may say no where the answer is yes.
 func isCanonicalFloat(s string) bool {
-	point := strings.IndexByte(s, '.')
-	if point < 1 || point > 6 || len(s) > 15 || s[len(s)-1] == '0' && len(s) > point+2 || s[0] == '0' && s[point+1] == '0' {
+	whole, fraction, _ := strings.Cut(s, ".")
+	isDigits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+	if len(whole) > 6 || len(s) > 15 || !isDigits(whole) || !isDigits(fraction) {
 		return false
 	}
-	if s[0] == '0' && point > 1 {
-		return false
+	isShort := fraction == "0" || fraction[len(fraction)-1] != '0'
+	if whole[0] == '0' {
+		return isShort && whole == "0" && (fraction[0] != '0' || fraction == "0")
 	}
-	for i := range len(s) {
-		if i != point && !isDigit(s[i]) {
-			return false
-		}
-	}
-	return point < len(s)-1
+	return isShort
 }

@@ -87,7 +87,7 @@ func (m *Merged) packedSources() []source {
 				}
 			}
 		}
-		members := parts[0].pools.members.get(total) // of all families, one behind the other
+		members := take(parts[0].pools, &parts[0].pools.members, total) // of all families, one behind the other
 		m.members, m.pools = append(m.members, members), parts[0].pools
 		sources := make([]source, families)
 		for id, n := range counts[:families] {

@@ -55,12 +55,12 @@ func Merge(format Format, parts []Part) *Merged {
 // Neither they nor m may be used then. It may be left out.
 func (m *Merged) Release() {
 	for i := range m.parts {
-		if b := m.parts[i].Body; b != nil && b.packed != nil {
-			b.packed.release()
+		if b := m.parts[i].Body; b != nil {
+			b.Release()
 		}
 	}
 	for _, members := range m.members {
-		m.pools.members.put(members)
+		give(m.pools, &m.pools.members, members)
 	}
 }
 

@@ -99,17 +99,26 @@ func (p *packer) pack() error {
 			}
 		}
 		if len(p.ops.buf) >= chunkSize {
-			p.endChunk()
+			if err := p.endChunk(); err != nil {
+				return err
+			}
 		}
 	}
 }
 
 // endChunk keeps the operations so far.
-func (p *packer) endChunk() {
-	if len(p.ops.buf) > 0 {
-		p.packed.chunks = append(p.packed.chunks, p.packed.pools.bytes.clone(p.ops.buf))
-		p.ops.buf = p.ops.buf[:0]
+func (p *packer) endChunk() error {
+	if len(p.ops.buf) == 0 {
+		return nil
 	}
+	_, capacity := class(len(p.ops.buf))
+	if err := p.opts.reserve(int64(capacity)); err != nil {
+		return err
+	}
+	chunk := append(take(p.packed.pools, &p.packed.pools.bytes, len(p.ops.buf)), p.ops.buf...)
+	p.packed.chunks = append(p.packed.chunks, chunk)
+	p.ops.buf = p.ops.buf[:0]
+	return nil
 }
 
 // more makes sure that the text has a whole line, and returns false at the end of the

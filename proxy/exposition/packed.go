@@ -14,12 +14,23 @@ type packed struct {
 	pools   *pools
 }
 
+// size is the memory that it takes, in bytes.
+func (p *packed) size() int64 {
+	size := bytesOf[visit](cap(p.visits))
+	for _, c := range p.chunks {
+		size += int64(cap(c))
+	}
+	return size
+}
+
 // release gives the memory back.
 func (p *packed) release() {
 	for _, c := range p.chunks {
-		p.pools.bytes.put(c)
+		give(p.pools, &p.pools.bytes, c)
 	}
-	p.pools.visits.put(p.visits)
+	if p.visits != nil {
+		give(p.pools, &p.pools.visits, p.visits)
+	}
 	p.chunks, p.visits = nil, nil
 }
 

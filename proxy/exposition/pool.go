@@ -3,44 +3,84 @@ package exposition
 import (
 	"math/bits"
 	"sync"
+	"unsafe"
 )
 
-// pools are those of one Reader.
+// pools keep the memory of bodies to be used again by the next scrape, so that it is no
+// garbage. Safe for concurrent use.
 type pools struct {
+	mu      sync.Mutex // for what follows
 	bytes   pool[byte]
 	visits  pool[visit]
 	members pool[member]
+	used    int64 // bytes that were taken
+	peak    int64 // of used, since it was 0
+	free    int64 // bytes that can be taken
 }
 
-// pool keeps slices to be used again, by their capacity. Safe for concurrent use.
-type pool[T any] struct {
-	classes [4 * 48]sync.Pool // of *[]T
+// size is the memory that all slices take, used or not.
+func (p *pools) size() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used + p.free
 }
+
+// pool is the free slices of one type, by their class.
+type pool[T any] struct{ free [4 * 48][][]T }
 
 // class is the smallest class whose slices hold n elements, and that capacity. Each is
-// a quarter of a power of two larger than the one before.
+// at most a quarter larger than the one before.
 func class(n int) (index, capacity int) {
 	n = max(n, 64)
-	power := bits.Len(uint(n-1)) - 3 // the quarter is 1<<power
+	power := bits.Len(uint(n-1)) - 3 // a quarter is 1<<power
 	quarters := (n + 1<<power - 1) >> power
 	return 4*power + quarters - 4, quarters << power
 }
 
-// clone returns a copy of s.
-func (p *pool[T]) clone(s []T) []T { return append(p.get(len(s)), s...) }
-
-// get returns an empty slice with room for n elements.
-func (p *pool[T]) get(n int) []T {
+// take returns an empty slice with room for n elements.
+func take[T any](p *pools, from *pool[T], n int) []T {
 	index, capacity := class(n)
-	if s, ok := p.classes[index].Get().(*[]T); ok {
-		return (*s)[:0]
+	size := bytesOf[T](capacity)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used += size
+	p.peak = max(p.peak, p.used)
+	free := from.free[index]
+	if len(free) == 0 {
+		return make([]T, 0, capacity)
 	}
-	return make([]T, 0, capacity)
+	s := free[len(free)-1]
+	from.free[index] = free[:len(free)-1]
+	p.free -= size
+	return s
 }
 
-// put takes a slice of get back, which must not be used any more.
-func (p *pool[T]) put(s []T) {
-	if index, capacity := class(cap(s)); capacity == cap(s) {
-		p.classes[index].Put(&s)
+// give takes a slice of take back, which must not be used any more.
+func give[T any](p *pools, to *pool[T], s []T) {
+	index, capacity := class(cap(s))
+	if capacity != cap(s) {
+		return // it has grown, or is none of take
 	}
+	size := bytesOf[T](capacity)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used -= size
+	p.free += size
+	to.free[index] = append(to.free[index], s[:0])
+	if p.used == 0 {
+		p.trim()
+	}
+}
+
+// trim lets go of what is much more than the last scrapes took.
+func (p *pools) trim() {
+	if p.free > 2*p.peak {
+		p.bytes, p.visits, p.members, p.free = pool[byte]{}, pool[visit]{}, pool[member]{}, 0
+	}
+	p.peak = 0
+}
+
+func bytesOf[T any](n int) int64 {
+	var element T
+	return int64(n) * int64(unsafe.Sizeof(element))
 }

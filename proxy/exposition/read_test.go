@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -180,5 +182,36 @@ func TestManyLabels(t *testing.T) {
 	line.WriteString(`y="1",y="2"} 1`)
 	if _, err := Read(strings.NewReader(line.String()), Options{ContentType: textType}); err == nil {
 		t.Error("a repeated label was accepted")
+	}
+}
+
+func TestCanonicalFloat(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	short := 0
+	for range 200_000 {
+		s := make([]byte, 1+rng.IntN(9))
+		for i := range s {
+			s[i] = "0012345.9+e"[rng.IntN(11)]
+		}
+		if !isCanonicalFloat(string(s)) {
+			continue
+		}
+		short++
+		f, err := strconv.ParseFloat(string(s), 64)
+		want := strconv.FormatFloat(f, 'g', -1, 64)
+		if !strings.ContainsAny(want, "e.") {
+			want += ".0"
+		}
+		if err != nil || want != string(s) {
+			t.Fatalf("%s is called canonical, and is %s, %v", s, want, err)
+		}
+	}
+	if short < 1000 {
+		t.Errorf("%d numbers were tried", short)
+	}
+	for number, want := range map[string]string{"": "", "0.": "0.0", ".5": "0.5", "1": "1.0", "-0": "0.0", "0.05": "0.05", "1e3": "1000.0", "5e6": "5e+06", "+Inf": "+Inf", "x": "x"} {
+		if got := canonicalFloat(number); got != want {
+			t.Errorf("%q becomes %q, want %q", number, got, want)
+		}
 	}
 }

@@ -50,18 +50,20 @@ func (r *Reader) syntaxOf(contentType, fallback string) (syntax, error) {
 func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	in, err := r.syntaxOf(opts.ContentType, opts.Fallback)
 	if err != nil || in == protobuf || opts.Format.syntax == protobuf {
-		return Read(src, opts)
+		return Read(reservingReader{src, opts}, opts)
 	}
 	p := r.packers.Get().(*packer)
 	defer r.packers.Put(p)
 	p.begin(r.catalogFor(in, opts), &r.pools, src, opts)
-	if err := p.pack(); err != nil && !errors.Is(err, errOdd) {
-		return nil, err
-	} else if err != nil && p.end+len(p.visits) > 0 {
-		return p.reread()
+	body, err := p.read()
+	if err != nil {
+		p.packed.release()
 	}
-	return p.finish(), nil
+	return body, err
 }
+
+// KeptMemory is how many bytes of bodies the Reader keeps, in use or to be used again.
+func (r *Reader) KeptMemory() int64 { return r.pools.size() }
 
 // catalogFor returns the shapes of bodies that are read in this way.
 func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
@@ -76,22 +78,59 @@ func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
 	return c
 }
 
-// finish makes the body of what was packed.
-func (p *packer) finish() *Body {
-	p.endChunk()
-	p.packed.visits = p.packed.pools.visits.clone(p.visits)
-	return p.body
+// read packs the body, or has the reference engine read it.
+func (p *packer) read() (*Body, error) {
+	err := p.pack()
+	switch {
+	case errors.Is(err, errOdd) && p.end+len(p.visits) > 0:
+		return p.reread()
+	case err != nil && !errors.Is(err, errOdd): // an empty body is odd in OpenMetrics, and valid
+		return nil, err
+	}
+	if err := p.endChunk(); err != nil {
+		return nil, err
+	}
+	_, capacity := class(len(p.visits))
+	if err := p.opts.reserve(bytesOf[visit](capacity)); err != nil {
+		return nil, err
+	}
+	p.packed.visits = append(take(p.packed.pools, &p.packed.pools.visits, len(p.visits)), p.visits...)
+	return p.body, nil
 }
 
 // reread has the reference engine read the whole body, from its beginning.
 func (p *packer) reread() (*Body, error) {
-	p.endChunk()
+	if err := p.endChunk(); err != nil {
+		return nil, err
+	}
 	p.packed.visits = p.visits
 	raw := p.packed.appendBody(nil)
+	p.packed.visits = nil
+	p.packed.release()
 	raw = append(raw, p.buf[min(p.pos, p.end):p.end]...)
-	rest, err := io.ReadAll(p.src)
+	if err := p.opts.reserve(indexCost * int64(len(raw))); err != nil {
+		return nil, err
+	}
+	rest, err := io.ReadAll(reservingReader{p.src, p.opts})
 	if err != nil {
 		return nil, err
 	}
 	return index(append(raw, rest...), p.in, p.opts)
+}
+
+// indexCost is about how many bytes the reference engine needs for each of a body.
+const indexCost = 3
+
+// reservingReader reserves memory for what it reads.
+type reservingReader struct {
+	io.Reader
+	opts Options
+}
+
+func (r reservingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if reserveErr := r.opts.reserve(indexCost * int64(n)); reserveErr != nil {
+		return 0, reserveErr
+	}
+	return n, err
 }

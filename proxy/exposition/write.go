@@ -10,8 +10,9 @@ const writeSize = 128 << 10
 func (m *Merged) WriteTo(w io.Writer) (int64, error) {
 	out := writer{w: w, syntax: m.format.syntax}
 	if m.pools != nil {
-		out.buf = m.pools.bytes.get(writeSize + writeSize/4)
-		defer func() { m.pools.bytes.put(out.buf) }()
+		buf := take(m.pools, &m.pools.bytes, writeSize+writeSize/4)
+		out.buf = buf
+		defer func() { give(m.pools, &m.pools.bytes, buf) }()
 	}
 	for _, f := range m.families {
 		if out.syntax == protobuf {
