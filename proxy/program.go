@@ -72,6 +72,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 		Workers:        c.Scrape.ClientWorkers,
 		BodySizeLimit:  int64(c.Scrape.BodySizeLimit),
 		SampleLimit:    c.Scrape.SampleLimit,
+		MemoryLimit:    limitMemory(c.Scrape.MemoryLimit, logger),
 		Fallback:       c.Scrape.FallbackProtocol.ContentType(),
 		UserAgent:      userAgent,
 	})

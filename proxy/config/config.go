@@ -34,12 +34,13 @@ type Discovery struct {
 
 // Scrape says how targets are asked.
 type Scrape struct {
-	Timeout        Duration `env:"SCRAPE_TIMEOUT" envDefault:"9s" want:"a duration such as 9s, or seconds; above 0" help:"how long targets may take, at most; less where Prometheus's own timeout is shorter"`
-	ConnectTimeout Duration `env:"CONNECT_TIMEOUT" envDefault:"2s" want:"a duration such as 2s, or seconds; above 0" help:"how long a connection to a target may take"`
-	ClientWorkers  int      `env:"CLIENT_WORKERS" envDefault:"0" want:"a whole number, 0 or more" help:"bodies read at a time; 0 = 8 per core; less than 8 counts as 8"`
-	MaxInFlight    int      `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 or more" help:"targets asked at a time; 0 = all"`
-	BodySizeLimit  Bytes    `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" want:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"largest body of a target, decoded"`
-	SampleLimit    int      `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 or more" help:"most samples of a target; 0 = no limit"`
+	Timeout        Duration    `env:"SCRAPE_TIMEOUT" envDefault:"9s" want:"a duration such as 9s, or seconds; above 0" help:"how long targets may take, at most; less where Prometheus's own timeout is shorter"`
+	ConnectTimeout Duration    `env:"CONNECT_TIMEOUT" envDefault:"2s" want:"a duration such as 2s, or seconds; above 0" help:"how long a connection to a target may take"`
+	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" want:"a whole number, 0 or more" help:"bodies read at a time; 0 = 8 per core; less than 8 counts as 8"`
+	MaxInFlight    int         `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 or more" help:"targets asked at a time; 0 = all"`
+	BodySizeLimit  Bytes       `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" want:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"largest body of a target, decoded"`
+	SampleLimit    int         `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 or more" help:"most samples of a target; 0 = no limit"`
+	MemoryLimit    MemoryLimit `env:"MEMORY_LIMIT" envDefault:"auto" want:"auto, none or a size such as 200MiB, at least 32MiB" help:"memory that the process may use; targets past it are down with reason memory; auto = 80 % of the container's limit, if it has one"`
 
 	FallbackProtocol Protocol `env:"FALLBACK_SCRAPE_PROTOCOL" want:"PrometheusText0.0.4, PrometheusText1.0.0, OpenMetricsText0.0.1, OpenMetricsText1.0.0 or PrometheusProto" help:"format to assume where a target's Content-Type is missing or unknown; such a target is down if unset"`
 }
@@ -106,6 +107,7 @@ func (s Scrape) check() []problem {
 		"MAX_IN_FLIGHT":   s.MaxInFlight >= 0,
 		"BODY_SIZE_LIMIT": s.BodySizeLimit > 0 && s.BodySizeLimit <= maxBytes,
 		"SAMPLE_LIMIT":    s.SampleLimit >= 0,
+		"MEMORY_LIMIT":    s.MemoryLimit <= 0 || s.MemoryLimit >= minMemoryLimit,
 	} {
 		if !ok {
 			problems = append(problems, problem{variable, nil})

@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 	unset := map[string]string{"NAMESPACES": "", "PORT": "", "SCRAPE_TIMEOUT": "", "TARGET_LABELS": "", "BODY_SIZE_LIMIT": ""}
 	for _, changes := range []map[string]string{nil, unset} {
 		c := mustLoad(t, changes)
-		if got, want := c.Scrape, (Scrape{Timeout: Duration(9 * time.Second), ConnectTimeout: Duration(2 * time.Second), BodySizeLimit: 32 << 20}); got != want {
+		if got, want := c.Scrape, (Scrape{Timeout: Duration(9 * time.Second), ConnectTimeout: Duration(2 * time.Second), BodySizeLimit: 32 << 20, MemoryLimit: AutoMemoryLimit}); got != want {
 			t.Errorf("Scrape is %+v, want %+v", got, want)
 		}
 		if got, want := c.Serve, (Serve{Port: 15090, MetricsHTTPPort: 5055, ServerWorkers: 8}); got != want {
@@ -105,6 +105,9 @@ func TestGood(t *testing.T) {
 		{"METRICS_HTTP_PORT", "0", func(c Config) any { return c.Serve.MetricsHTTPPort }, 0},
 		{"CLIENT_WORKERS", "2", func(c Config) any { return c.Scrape.ClientWorkers }, 2},
 		{"MAX_IN_FLIGHT", "100", func(c Config) any { return c.Scrape.MaxInFlight }, 100},
+		{"MEMORY_LIMIT", "200MiB", func(c Config) any { return c.Scrape.MemoryLimit }, MemoryLimit(200 << 20)},
+		{"MEMORY_LIMIT", "none", func(c Config) any { return c.Scrape.MemoryLimit }, MemoryLimit(0)},
+		{"MEMORY_LIMIT", "", func(c Config) any { return c.Scrape.MemoryLimit }, AutoMemoryLimit},
 		{"SAMPLE_LIMIT", "5000", func(c Config) any { return c.Scrape.SampleLimit }, 5000},
 		{"SERVER_WORKERS", "0", func(c Config) any { return c.Serve.ServerWorkers }, 0},
 		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText0.0.4", fallback, "text/plain; version=0.0.4"},
@@ -169,6 +172,9 @@ func TestBad(t *testing.T) {
 		{"MAX_IN_FLIGHT", "-1", ""},
 		{"MAX_IN_FLIGHT", "1.5", ""},
 		{"SAMPLE_LIMIT", "-1", ""},
+		{"MEMORY_LIMIT", "0", ""},
+		{"MEMORY_LIMIT", "31MiB", ""},
+		{"MEMORY_LIMIT", "much", ""},
 		{"SERVER_WORKERS", "-1", ""},
 		{"FALLBACK_SCRAPE_PROTOCOL", "prometheustext0.0.4", ""},
 		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText0.0.4 ", ""},

@@ -49,6 +49,32 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// MemoryLimit is a size in bytes, AutoMemoryLimit, or 0 for none.
+type MemoryLimit int64
+
+// AutoMemoryLimit stands for what the container allows.
+const AutoMemoryLimit MemoryLimit = -1
+
+const minMemoryLimit MemoryLimit = 32 << 20
+
+// UnmarshalText reads auto, none or a size.
+func (m *MemoryLimit) UnmarshalText(text []byte) error {
+	switch strings.ToLower(string(text)) {
+	case "auto":
+		*m = AutoMemoryLimit
+		return nil
+	case "none":
+		*m = 0
+		return nil
+	}
+	var b Bytes
+	if err := b.UnmarshalText(text); err != nil {
+		return err
+	}
+	*m = max(MemoryLimit(b), 1) // 0 is none, by its name only
+	return nil
+}
+
 // Namespace is the name of a Kubernetes namespace.
 type Namespace string
 

@@ -24,6 +24,7 @@ type Options struct {
 	Workers        int    // bodies read at a time; 0 = 8 per core, less than 8 counts as 8
 	BodySizeLimit  int64  // bytes, on the wire and decoded
 	SampleLimit    int    // of one target; 0 = none
+	MemoryLimit    int64  // of the process, in bytes; targets are shed to stay within it; 0 = none
 	Fallback       string // Content-Type to assume where a target's is missing or unknown; empty = none
 	UserAgent      string
 }
@@ -32,6 +33,7 @@ type Options struct {
 type Client struct {
 	opts      Options
 	transport http.RoundTripper // and no http.Client: a redirect could lead anywhere
+	memory    *memory
 	reader    *exposition.Reader
 	inFlight  chan struct{} // nil = unbounded
 	reading   chan struct{}
@@ -40,6 +42,7 @@ type Client struct {
 // New makes a client. It keeps connections to targets open between scrapes.
 func New(opts Options) *Client {
 	c := &Client{opts: opts, reader: exposition.NewReader(), reading: make(chan struct{}, workers(opts.Workers))}
+	c.memory = newMemory(opts.MemoryLimit, c.reader.KeptMemory)
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}
@@ -102,6 +105,13 @@ type Answer struct {
 	*exposition.Merged
 	Results   []Result
 	MergeTime time.Duration // that merging took, without writing
+	ledger    *ledger
+}
+
+// Release gives the memory of the bodies back, when the answer has been written.
+func (a Answer) Release() {
+	a.Merged.Release()
+	a.ledger.close()
 }
 
 // Deadline says until when to wait for targets, given the bytes that have come from
@@ -122,11 +132,13 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, format ex
 	}()
 	header := c.header(ctx, format.Accept())
 	results := make([]Result, len(targets))
+	ledger := c.memory.open(results)
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
-			results[i] = c.scrape(ctx, t, format, header)
-			bytes.Add(results[i].Outcome.Bytes)
+			result := c.scrape(ctx, t, format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
+			bytes.Add(result.Outcome.Bytes)
+			ledger.store(i, result)
 		})
 	}
 	wg.Wait()
@@ -136,7 +148,7 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, format ex
 	}
 	start := time.Now()
 	merged := exposition.Merge(format, parts)
-	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start)}
+	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start), ledger: ledger}
 }
 
 // wait waits for d, but only as long as the deadline may take to move, and says
@@ -155,7 +167,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // scrape asks one target. It has an up unless its labels are another target's, or
 // it is going away and that is why it did not answer.
-func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, header http.Header) Result {
+func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, header http.Header, reserve func(int64) error) Result {
 	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
 	start := time.Now()
 	var err error
@@ -163,7 +175,7 @@ func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition
 		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
 	} else {
 		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, header, exposition.Options{
-			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, MaxSamples: c.opts.SampleLimit, Done: ctx.Done(),
+			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, MaxSamples: c.opts.SampleLimit, Done: ctx.Done(), Reserve: reserve,
 		})
 		r.Outcome.Reason = reasonOf(ctx, err)
 		switch r.Outcome.Reason {
@@ -184,6 +196,13 @@ func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition
 	r.part.Up = err == nil
 	r.part.HasUp = r.part.Up || !t.Terminating && r.Outcome.Reason != target.Identity
 	return r
+}
+
+// shed makes it that of a target that is down for want of memory.
+func (r *Result) shed() {
+	r.part.Body.Release()
+	r.part.Body, r.part.Up, r.part.HasUp = nil, false, !r.Target.Terminating
+	r.Outcome.Reason, r.Outcome.Err, r.Outcome.Samples = target.Memory, errMemory, 0
 }
 
 func render(labels []target.Label) exposition.Labels {

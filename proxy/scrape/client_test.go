@@ -230,7 +230,7 @@ func TestDeadlineWhileParsing(t *testing.T) {
 				}
 				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/plain"}}, ContentLength: -1, Body: &endingBody{strings.NewReader(body), atEnd}}
 			})
-			got := c.scrape(ctx, at("a"), exposition.Format{}, nil).Outcome
+			got := c.scrape(ctx, at("a"), exposition.Format{}, nil, nil).Outcome
 			if got.Reason != tt.want || got.Bytes != int64(len(body)) {
 				t.Errorf("the outcome is %s (%v) after %d bytes, want %s after %d", got.Reason, got.Err, got.Bytes, tt.want, len(body))
 			}

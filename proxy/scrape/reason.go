@@ -57,6 +57,8 @@ func reasonOf(ctx context.Context, err error) target.Reason {
 		return target.Status
 	case errors.As(err, &contentType):
 		return target.ContentType
+	case errors.Is(err, errMemory):
+		return target.Memory
 	case errors.As(err, &encoding):
 		return target.Encoding
 	case errors.As(err, &tooLarge):

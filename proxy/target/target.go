@@ -50,6 +50,7 @@ const (
 	TooLarge       Reason = "too_large"        // over BODY_SIZE_LIMIT
 	TooManySamples Reason = "too_many_samples" // over SAMPLE_LIMIT
 	Parse          Reason = "parse"            // not a valid exposition
+	Memory         Reason = "memory"           // shed to stay within MEMORY_LIMIT
 	Annotation     Reason = "annotation"       // an annotation of the pod is malformed
 	Identity       Reason = "identity"         // another target has the same labels
 )
@@ -57,6 +58,6 @@ const (
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{
-		OK, Timeout, Connect, TLS, Incomplete, Status, ContentType, Encoding, TooLarge, TooManySamples, Parse, Annotation, Identity,
+		OK, Timeout, Connect, TLS, Incomplete, Status, ContentType, Encoding, TooLarge, TooManySamples, Parse, Memory, Annotation, Identity,
 	}
 }

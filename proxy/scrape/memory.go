@@ -1,0 +1,125 @@
+package scrape
+
+import (
+	"errors"
+	"runtime/metrics"
+	"sync"
+)
+
+// errMemory is what a target is down with that is shed to stay within MEMORY_LIMIT.
+var errMemory = errors.New("shed, or MEMORY_LIMIT would be passed: raise it, or let more replicas share the targets")
+
+// minMemory is what bodies may take in any case, in bytes.
+const minMemory = 4 << 20
+
+// memory bounds what the bodies of all scrapes take together. Safe for concurrent use.
+type memory struct {
+	limit  int64        // of the process, in bytes; 0 = none
+	least  int64        // what bodies may take in any case, in bytes
+	kept   func() int64 // bytes of bodies that the reader keeps
+	inUse  func() int64 // bytes that the process uses
+	mu     sync.Mutex
+	bodies int64 // reserved by all scrapes
+}
+
+func newMemory(limit int64, kept func() int64) *memory {
+	return &memory{limit: limit, least: minMemory, kept: kept, inUse: memoryInUse}
+}
+
+// memoryInUse is what the process uses, with what lived at the last garbage collection.
+func memoryInUse() int64 {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/stacks:bytes"},
+		{Name: "/memory/classes/metadata/mcache/inuse:bytes"},
+		{Name: "/memory/classes/metadata/mspan/inuse:bytes"},
+		{Name: "/memory/classes/metadata/other:bytes"},
+		{Name: "/memory/classes/os-stacks:bytes"},
+		{Name: "/memory/classes/other:bytes"},
+	}
+	metrics.Read(samples)
+	var sum uint64
+	for _, s := range samples {
+		sum += s.Value.Uint64()
+	}
+	return int64(sum)
+}
+
+// ledger says what the targets of one scrape have reserved. Targets are shed from the
+// last one on, so that the same ones are from scrape to scrape.
+type ledger struct {
+	memory  *memory
+	limit   int64   // of memory.bodies
+	targets []int64 // bytes reserved for each
+	results []Result
+	done    []bool // whose result is there
+	shed    int    // targets from here on are shed
+}
+
+// open begins a scrape, whose results are to be stored in results.
+func (m *memory) open(results []Result) *ledger {
+	l := &ledger{memory: m, results: results, targets: make([]int64, len(results)), done: make([]bool, len(results)), shed: len(results)}
+	if m.limit > 0 {
+		// A tenth is for what the runtime needs that nobody counts.
+		l.limit = max(m.least, m.limit-m.limit/10-max(0, m.inUse()-m.kept()))
+	}
+	return l
+}
+
+// reserve is exposition.Options.Reserve for a target.
+func (l *ledger) reserve(target int, bytes int64) error {
+	if l.limit == 0 {
+		return nil
+	}
+	l.memory.mu.Lock()
+	defer l.memory.mu.Unlock()
+	for target < l.shed && l.memory.bodies+bytes > l.limit {
+		l.shedLast(target)
+	}
+	if target >= l.shed {
+		return errMemory
+	}
+	l.targets[target] += bytes
+	l.memory.bodies += bytes
+	return nil
+}
+
+// shedLast sheds the last target that has reserved anything, or the one that asks.
+func (l *ledger) shedLast(asking int) {
+	for l.shed--; l.shed > asking; l.shed-- {
+		if l.targets[l.shed] > 0 {
+			break
+		}
+	}
+	l.giveBack(l.shed)
+	if l.done[l.shed] {
+		l.results[l.shed].shed()
+	}
+}
+
+func (l *ledger) giveBack(target int) {
+	l.memory.bodies -= l.targets[target]
+	l.targets[target] = 0
+}
+
+// store keeps the result of a target, unless that has been shed meanwhile.
+func (l *ledger) store(target int, r Result) {
+	l.memory.mu.Lock()
+	defer l.memory.mu.Unlock()
+	if target >= l.shed && r.part.Body != nil {
+		r.shed()
+	}
+	if r.part.Body == nil {
+		l.giveBack(target)
+	}
+	l.results[target], l.done[target] = r, true
+}
+
+// close ends the scrape, when its bodies are not used any more.
+func (l *ledger) close() {
+	l.memory.mu.Lock()
+	defer l.memory.mu.Unlock()
+	for i := range l.targets {
+		l.giveBack(i)
+	}
+}

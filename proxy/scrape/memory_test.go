@@ -1,0 +1,80 @@
+package scrape
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// The last targets are shed and the others served, whoever answers first.
+func TestMemoryLimit(t *testing.T) {
+	pods := []string{"a", "b", "c", "d"}
+	for _, slow := range append(pods, "none") {
+		t.Run("slow "+slow, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := network{hosts: map[string]behaviour{}}
+				var targets []*target.Target
+				for _, pod := range pods {
+					n.hosts[pod] = serves(func(w http.ResponseWriter, _ *http.Request) {
+						if pod == slow {
+							time.Sleep(time.Second)
+						}
+						w.Header().Set("Content-Type", "text/plain")
+						_, _ = w.Write([]byte(unlike(pod)))
+					})
+					targets = append(targets, at(pod))
+				}
+				c := n.newClient(t, Options{MemoryLimit: 1 << 30})
+				c.memory.inUse = func() int64 { return 0 }
+				gather(c, 5*time.Second, targets...).Release() // each body takes the same from now on
+				a := gather(c, 5*time.Second, targets...)
+				wantReasons(t, a, target.OK, target.OK, target.OK, target.OK)
+				all := c.memory.bodies
+				a.Release()
+
+				c.memory.limit, c.memory.least = 1, all*6/10
+				a = gather(c, 5*time.Second, targets...)
+				wantReasons(t, a, target.OK, target.OK, target.Memory, target.Memory)
+				out := written(t, a)
+				for pod, isServed := range map[string]bool{"a": true, "b": true, "c": false, "d": false} {
+					if strings.Contains(out, `m_`+pod+`{pod="`+pod) != isServed {
+						t.Errorf("samples of %s in the answer: want %v", pod, isServed)
+					}
+				}
+				a.Release()
+				if c.memory.bodies != 0 {
+					t.Errorf("%d bytes are still reserved", c.memory.bodies)
+				}
+			})
+		})
+	}
+}
+
+// unlike is a body of which no line is another pod's.
+func unlike(pod string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# TYPE m_%s gauge\n", pod)
+	for i := range 2000 {
+		fmt.Fprintf(&b, "m_%s{i=\"%d\"} 1\n", pod, i)
+	}
+	return b.String()
+}
+
+func wantReasons(t *testing.T, a Answer, want ...target.Reason) {
+	t.Helper()
+	var got []target.Reason
+	for _, r := range a.Results {
+		got = append(got, r.Outcome.Reason)
+		if (r.Outcome.Err == nil) != (r.Outcome.Reason == target.OK) {
+			t.Errorf("the error of %s is %v", r.Target.Pod, r.Outcome.Err)
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+}
