@@ -34,7 +34,7 @@ func BenchmarkRead(b *testing.B) {
 func BenchmarkReader(b *testing.B) {
 	body := benchBody()
 	labels := labelsOf("k8s_pod_name=web-0,k8s_namespace=default")
-	r := NewReader()
+	r := NewReader(32 << 20)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -48,7 +48,7 @@ func BenchmarkReader(b *testing.B) {
 func BenchmarkMergePacked(b *testing.B) {
 	body := benchBody()
 	var parts []Part
-	r := NewReader()
+	r := NewReader(32 << 20)
 	for i := range 100 {
 		labels := labelsOf(fmt.Sprintf("k8s_pod_name=web-%d,k8s_namespace=default", i))
 		read, err := r.Read(strings.NewReader(body), Options{ContentType: textType, Labels: labels})

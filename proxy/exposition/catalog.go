@@ -13,13 +13,11 @@ type catalogKey struct {
 	labels string // the names of the target's labels
 }
 
-// catalogLimit is how many bytes the shapes of a catalog may take. In one that is
-// full, bodies of new shapes are read by the reference engine.
-const catalogLimit = 32 << 20
-
-// catalog is the shapes that were learned from bodies. It only grows.
+// catalog is the shapes that were learned from bodies. It only grows; when it is full,
+// bodies of new shapes are read by the reference engine.
 type catalog struct {
 	key    catalogKey
+	limit  int    // bytes of all shapes
 	labels Labels // their names count
 	seed   maphash.Seed
 	first  atomic.Pointer[shape] // of a body: a guess
@@ -33,9 +31,9 @@ type catalog struct {
 	size      int               // of all shapes, in bytes
 }
 
-func newCatalog(key catalogKey, labels Labels) *catalog {
+func newCatalog(key catalogKey, labels Labels, limit int) *catalog {
 	return &catalog{
-		key: key, labels: labels, seed: maphash.MakeSeed(),
+		key: key, limit: limit, labels: labels, seed: maphash.MakeSeed(),
 		byHead: make(map[string]*shape), names: make(map[string]uint32), claimants: make(map[uint32]*shape),
 	}
 }
@@ -54,7 +52,7 @@ func (c *catalog) add(key string, s *shape) *shape {
 	if known := c.byHead[key]; known != nil {
 		return known
 	}
-	if c.size+s.size() > catalogLimit {
+	if c.size+s.size() > c.limit {
 		return nil
 	}
 	c.size += s.size()
@@ -82,7 +80,7 @@ func (c *catalog) replace(older, newer *shape) *shape {
 		return newest
 	}
 	newer.learner.version = older.learner.version + 1
-	if c.size+newer.size() > catalogLimit || newer.learner.version > maxVersions {
+	if c.size+newer.size() > c.limit || newer.learner.version > maxVersions {
 		return nil
 	}
 	c.size += newer.size()

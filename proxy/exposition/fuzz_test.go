@@ -39,7 +39,7 @@ func FuzzMerge(f *testing.F) {
 			parts = append(parts, Part{Labels: labels, HasUp: true, Up: true, Body: read})
 		}
 		isReadBy := map[bool]string{false: textType, true: openMetricsType}
-		r, first, second := NewReader(), testBody{"a", isReadBy[aIsOpenMetrics], a}, testBody{"b", isReadBy[bIsOpenMetrics], b}
+		r, first, second := NewReader(32<<20), testBody{"a", isReadBy[aIsOpenMetrics], a}, testBody{"b", isReadBy[bIsOpenMetrics], b}
 		checkSame(t, r, format, first, second)
 		checkSame(t, r, format, second, first, first)
 		answer := write(t, Merge(format, parts))

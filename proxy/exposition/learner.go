@@ -30,8 +30,9 @@ type learner struct {
 // unknownLine is a line that a shape does not have, but for its value.
 type unknownLine struct {
 	prefix string
-	before int // the line of the shape that was expected
-	bodies int // that have it
+	before int    // the line of the shape that was expected
+	by     uint64 // who had it last
+	bodies int    // that have it, of different targets
 	next   *unknownLine
 }
 
@@ -42,16 +43,19 @@ func (l *learner) goOn(older *learner) {
 	l.rest, l.resting = older.rest, older.resting
 }
 
-// note remembers an unknown line, while the shape learns, and returns it. after is the
-// unknown line that came before it in the same place, or nil.
-func (l *learner) note(prefix []byte, before int, after *unknownLine) *unknownLine {
+// note remembers an unknown line, while the shape learns, and returns it. by is whose
+// body it is in, after the unknown line that came before it in the same place, or nil.
+func (l *learner) note(by uint64, prefix []byte, before int, after *unknownLine) *unknownLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.resting {
 		return nil
 	}
 	if known := l.unknown[string(prefix)]; known != nil {
-		known.bodies++
+		if known.by != by {
+			known.by = by
+			known.bodies++
+		}
 		return known
 	}
 	if l.size += len(prefix); l.size > learnerLimit {
@@ -60,7 +64,7 @@ func (l *learner) note(prefix []byte, before int, after *unknownLine) *unknownLi
 	if l.unknown == nil {
 		l.unknown = map[string]*unknownLine{}
 	}
-	u := &unknownLine{prefix: string(prefix), before: before, bodies: 1}
+	u := &unknownLine{prefix: string(prefix), before: before, by: by, bodies: 1}
 	l.unknown[u.prefix] = u
 	behind := &l.first
 	if after != nil && after.before == before {

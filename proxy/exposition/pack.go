@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/maphash"
 	"io"
 	"slices"
 )
@@ -22,6 +23,7 @@ type packer struct {
 	parser  // takes lines apart that the shape does not know. Its text is whole lines of buf
 	catalog *catalog
 	src     io.Reader
+	by      uint64 // whose body it is
 	buf     []byte
 	end     int  // of what was read, in buf
 	isLast  bool // src is at its end
@@ -56,6 +58,7 @@ type lateClaim struct{ id, number uint32 }
 func (p *packer) begin(c *catalog, pools *pools, src io.Reader, opts Options) {
 	p.parser = parser{in: c.key.in, opts: opts, body: &Body{format: opts.Format, conflicts: map[conflict]int{}}, line: line{labels: p.line.labels}}
 	p.series.seed = c.seed
+	p.by = maphash.Bytes(c.seed, opts.Labels.text)
 	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
 	p.packed, p.shape, p.families, p.mayConflict = &packed{catalog: c, pools: pools}, nil, 0, false
 	p.visits, p.late = p.visits[:0], p.late[:0]
@@ -176,188 +179,6 @@ func (p *packer) takeEOF() error {
 	}
 	if p.end-p.pos > len(eof) {
 		return errOdd
-	}
-	return nil
-}
-
-// enter takes the comment lines with which a family begins, and finds its shape.
-func (p *packer) enter() error {
-	guess := &p.catalog.first
-	if p.shape != nil {
-		guess = &p.shape.next
-	}
-	if s := guess.Load(); s != nil {
-		if newer := s.newer.Load(); newer != nil {
-			guess.Store(newer)
-			s = newer
-		}
-		if p.isAt(s) {
-			return p.beginVisit(s)
-		}
-	}
-	n, err := p.headLength()
-	if err != nil {
-		return err
-	}
-	key := p.text[p.pos : p.pos+n]
-	if p.shape == nil {
-		name, _, _ := bytes.Cut(p.text[p.pos+n:], []byte(" ")) // bodies without comments are told apart by their first line
-		key = slices.Concat(key, []byte{0}, name)
-	}
-	s := p.catalog.find(key)
-	if s == nil || s.isEmpty() && p.hasSamples(n) {
-		if s, err = p.learn(s, key, n); err != nil {
-			return err
-		}
-	}
-	guess.CompareAndSwap(nil, s)
-	return p.beginVisit(s)
-}
-
-// isAt says whether the lines of a shape come. Its head must be all there is of it.
-func (p *packer) isAt(s *shape) bool {
-	rest, ok := bytes.CutPrefix(p.text[p.pos:], s.head)
-	if !ok || len(s.head) == 0 || len(rest) == 0 {
-		return false
-	}
-	if rest[0] != '#' && s.isEmpty() {
-		return false
-	}
-	if rest[0] != '#' || p.in == openMetrics && bytes.HasPrefix(rest, eof) {
-		return true
-	}
-	name := metadataName(rest)
-	return name != nil && s.current != nil && string(name) != s.current.name
-}
-
-// metadataName is the name in a HELP, TYPE or UNIT line as programs write it, or nil.
-func metadataName(line []byte) []byte {
-	rest, ok := bytes.CutPrefix(line, []byte("# "))
-	if !ok || len(rest) < 5 || rest[4] != ' ' {
-		return nil
-	}
-	switch string(rest[:4]) {
-	case "HELP", "TYPE", "UNIT":
-		rest = rest[5:]
-		return rest[:bytes.IndexAny(rest, " \n")]
-	}
-	return nil
-}
-
-// headLength is the length of the comment lines that come, up to those of another
-// name. Blank lines are among them only at the beginning of a body.
-func (p *packer) headLength() (int, error) {
-	var name []byte
-	return p.lengthWhile(0, func(lines []byte) bool {
-		if lines[0] == '\n' {
-			return p.shape == nil && name == nil
-		}
-		if lines[0] != '#' || p.in == openMetrics && bytes.HasPrefix(lines, eof) {
-			return false
-		}
-		other := metadataName(lines)
-		if name == nil {
-			name = bytes.Clone(other) // reading on moves it
-		}
-		return other == nil || bytes.Equal(other, name)
-	})
-}
-
-// lengthWhile makes the text hold all lines from an offset on that are of a kind, and
-// returns where they end, as an offset too.
-func (p *packer) lengthWhile(from int, isOfKind func(lines []byte) bool) (int, error) {
-	for {
-		for p.pos+from < len(p.text) {
-			lines := p.text[p.pos+from:]
-			if !isOfKind(lines) {
-				return from, nil
-			}
-			from += bytes.IndexByte(lines, '\n') + 1
-		}
-		if p.isLast {
-			return from, nil
-		}
-		if err := p.fill(); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// hasSamples says whether samples come behind a head of that length.
-func (p *packer) hasSamples(headLength int) bool {
-	rest := p.text[p.pos+headLength:]
-	return len(rest) > 0 && rest[0] != '#' && rest[0] != '\n'
-}
-
-// learn makes a shape of the family that comes, whose head has that length. It takes
-// the place of one that was learned where the family had no samples, if there is one.
-func (p *packer) learn(empty *shape, key []byte, headLength int) (*shape, error) {
-	key = bytes.Clone(key) // reading on moves it
-	end, err := p.lengthWhile(headLength, func(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' })
-	if err != nil {
-		return nil, err
-	}
-	s := p.catalog.learn(p.text[p.pos:p.pos+end], headLength, p.shape == nil)
-	switch {
-	case s == nil:
-		return nil, errOdd
-	case empty != nil:
-		s = p.catalog.replace(empty, s)
-	default:
-		s = p.catalog.add(string(key), s)
-	}
-	if s == nil {
-		return nil, errOdd
-	}
-	return s, nil
-}
-
-// beginVisit begins the visit of a shape, whose head comes.
-func (p *packer) beginVisit(s *shape) error {
-	for int(s.number) >= len(p.visited) {
-		p.visited = append(p.visited, make([]uint32, 1024)...)
-	}
-	if p.families += len(s.families); s.isOdd || p.visited[s.number] == p.bodies || p.families > maxFamilies {
-		return errOdd
-	}
-	p.visited[s.number] = p.bodies
-	p.mayConflict = p.mayConflict || s.isContested.Load()
-	p.pos += len(s.head)
-	p.shape, p.current = s, s.current
-	p.start, p.ops.next, p.ops.run = len(p.ops.buf), 0, -1
-	p.high, p.seen, p.parts, p.noted = 0, p.seen[:0], p.parts[:0], nil
-	p.anchor = 0
-	if len(p.extras) > 0 {
-		clear(p.extras)
-	}
-	p.visits = append(p.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
-	return nil
-}
-
-// checkClaims fails if families of the body claim the same name.
-func (p *packer) checkClaims() error {
-	if !p.mayConflict && len(p.late) == 0 {
-		return nil
-	}
-	shapes, _ := p.catalog.all()
-	claimed := map[uint32]bool{}
-	for _, v := range p.visits {
-		if s := shapes[v.shape]; len(p.late) > 0 || s.isContested.Load() {
-			for _, c := range s.claims {
-				if isShared, ok := claimed[c.id]; ok && (!isShared || !c.isShared) {
-					return errOdd
-				}
-				claimed[c.id] = c.isShared
-			}
-		}
-	}
-	by := map[uint32]uint32{}
-	for _, l := range p.late {
-		_, ok := claimed[l.id]
-		if number, isLate := by[l.id]; ok || isLate && number != l.number {
-			return errOdd
-		}
-		by[l.id] = l.number
 	}
 	return nil
 }

@@ -272,7 +272,7 @@ func (p *packer) noteUnknown(id, metric uint64, prefix []byte) {
 	if p.shape.hasParts {
 		p.parts = append(p.parts, metric)
 	}
-	p.noted = p.shape.learner.note(prefix, p.anchor, p.noted)
+	p.noted = p.shape.learner.note(p.by, prefix, p.anchor, p.noted)
 }
 
 // keepOther keeps the line that was scanned, of a family of the shape.

@@ -17,11 +17,14 @@ type Reader struct {
 
 	mu       sync.Mutex // for catalogs
 	catalogs map[catalogKey]*catalog
+	limit    int // bytes of the shapes of a catalog
 }
 
-// NewReader makes a Reader that knows no shape yet.
-func NewReader() *Reader {
+// NewReader makes a Reader that knows no shape yet, and may keep shapes of about that
+// many bytes, for each way of reading.
+func NewReader(shapes int) *Reader {
 	return &Reader{
+		limit:    shapes,
 		packers:  sync.Pool{New: func() any { return &packer{buf: make([]byte, readSize)} }},
 		catalogs: map[catalogKey]*catalog{},
 	}
@@ -72,7 +75,7 @@ func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
 	key := catalogKey{in: in, out: opts.Format, labels: opts.Labels.key}
 	c := r.catalogs[key]
 	if c == nil {
-		c = newCatalog(key, opts.Labels)
+		c = newCatalog(key, opts.Labels, r.limit)
 		r.catalogs[key] = c
 	}
 	return c

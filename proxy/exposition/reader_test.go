@@ -46,7 +46,7 @@ func TestReaderEqualsReference(t *testing.T) {
 	all := bodies(t)
 	for name, format := range answers {
 		t.Run(name, func(t *testing.T) {
-			r := NewReader()
+			r := NewReader(32 << 20)
 			for range 2 { // the second time shapes are known
 				for _, b := range all {
 					checkSame(t, r, format, b)
@@ -66,7 +66,7 @@ func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
 			for _, b := range all {
-				r := NewReader()
+				r := NewReader(32 << 20)
 				for range 100 {
 					checkSame(t, r, format, b, deviate(rng, b, all), deviate(rng, b, all))
 				}
@@ -123,9 +123,12 @@ func unknownLines(b *Body) int {
 
 // The first body that comes may be the odd one.
 func TestReaderLearnsWhatIsCommon(t *testing.T) {
-	r := NewReader()
+	r := NewReader(32 << 20)
+	bodies := 0
 	read := func(lines ...string) int {
-		body, err := r.Read(strings.NewReader("# TYPE h histogram\n"+strings.Join(lines, "")+"# TYPE g gauge\ng 1\n"), Options{ContentType: textType})
+		bodies++
+		labels := labelsOf(fmt.Sprintf("pod=%d", bodies))
+		body, err := r.Read(strings.NewReader("# TYPE h histogram\n"+strings.Join(lines, "")+"# TYPE g gauge\ng 1\n"), Options{ContentType: textType, Labels: labels})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +161,7 @@ func TestReaderLearnsWhatIsCommon(t *testing.T) {
 func TestReaderReadsPieces(t *testing.T) {
 	for _, b := range bodies(t) {
 		for name, format := range answers {
-			r := NewReader()
+			r := NewReader(32 << 20)
 			opts := Options{Format: format, ContentType: b.contentType}
 			for range 2 {
 				want, err := Read(strings.NewReader(b.text), opts)

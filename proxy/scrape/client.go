@@ -41,7 +41,7 @@ type Client struct {
 
 // New makes a client. It keeps connections to targets open between scrapes.
 func New(opts Options) *Client {
-	c := &Client{opts: opts, reader: exposition.NewReader(), reading: make(chan struct{}, workers(opts.Workers))}
+	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers))}
 	c.memory = newMemory(opts.MemoryLimit, c.reader.KeptMemory)
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
@@ -58,6 +58,15 @@ func New(opts Options) *Client {
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 	return c
+}
+
+// shapesFor is how many bytes of shapes may be kept.
+func shapesFor(memoryLimit int64) int {
+	const most = 32 << 20
+	if memoryLimit == 0 {
+		return most
+	}
+	return int(min(most, memoryLimit/8))
 }
 
 func workers(n int) int {

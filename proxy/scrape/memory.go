@@ -18,8 +18,9 @@ type memory struct {
 	least  int64        // what bodies may take in any case, in bytes
 	kept   func() int64 // bytes of bodies that the reader keeps
 	inUse  func() int64 // bytes that the process uses
-	mu     sync.Mutex
-	bodies int64 // reserved by all scrapes
+	mu     sync.Mutex   // for what follows
+	bodies int64        // reserved by all scrapes
+	others int64        // bytes that the process uses for all else
 }
 
 func newMemory(limit int64, kept func() int64) *memory {
@@ -61,9 +62,21 @@ func (m *memory) open(results []Result) *ledger {
 	l := &ledger{memory: m, results: results, targets: make([]int64, len(results)), done: make([]bool, len(results)), shed: len(results)}
 	if m.limit > 0 {
 		// A tenth is for what the runtime needs that nobody counts.
-		l.limit = max(m.least, m.limit-m.limit/10-max(0, m.inUse()-m.kept()))
+		l.limit = max(m.least, m.limit-m.limit/10-m.measureOthers())
 	}
 	return l
+}
+
+// measureOthers is what all but bodies takes. It follows a rise at once, and only a deep
+// fall, or the targets that are shed would be others from scrape to scrape.
+func (m *memory) measureOthers() int64 {
+	now := max(0, m.inUse()-m.kept())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now > m.others || now < m.others/2 {
+		m.others = now
+	}
+	return m.others
 }
 
 // reserve is exposition.Options.Reserve for a target.

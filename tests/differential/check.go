@@ -99,7 +99,7 @@ func checkFormat(t testing.TB, format exposition.Format, answerType string, bodi
 	t.Helper()
 	var parts, fastParts []exposition.Part
 	var want []series
-	reader := exposition.NewReader()
+	reader := exposition.NewReader(32 << 20)
 	for i, b := range bodies {
 		l := exposition.NewLabels(targetLabels(i))
 		opts := exposition.Options{Format: format, ContentType: b.ContentType, Labels: l}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync"
 )
 
 // Address returns the loopback address of pod n, unique for n from 0 to 65023:
@@ -15,6 +16,9 @@ func Address(n int) string {
 	const perSubnet = 254
 	return fmt.Sprintf("127.10.%d.%d", n/perSubnet, n%perSubnet+1)
 }
+
+// givenOut are the ports that FreePort has returned, so that none is twice.
+var givenOut sync.Map
 
 // FreePort returns a TCP port that nothing listens on, on any address. It lies below
 // the ports that the kernel hands out, so that no outgoing connection takes it in the
@@ -25,8 +29,14 @@ func FreePort() (int, error) {
 	for range tries {
 		port := first + rand.IntN(count)
 		listener, err := listen.Listen(context.Background(), "tcp", ":"+strconv.Itoa(port))
-		if err == nil {
-			return port, listener.Close()
+		if err != nil {
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			return 0, err
+		}
+		if _, again := givenOut.LoadOrStore(port, true); !again {
+			return port, nil
 		}
 	}
 	return 0, errors.New("cannot find a free port from 20000 to 29999")

@@ -1,0 +1,104 @@
+package exposition
+
+import "encoding/binary"
+
+// packedOps writes the operations of a visit.
+type packedOps struct {
+	buf  []byte
+	run  int // where the operation of the open run stands, or -1
+	next int // the line of the shape that is expected
+}
+
+func (o *packedOps) op(kind, n int) {
+	o.buf = binary.LittleEndian.AppendUint16(o.buf, uint16(n<<2|kind))
+}
+
+func (o *packedOps) string(s []byte) {
+	o.buf = binary.AppendUvarint(o.buf, uint64(len(s)))
+	o.buf = append(o.buf, s...)
+}
+
+// line opens a run, if need be, for one more line of the shape, whose tail comes next.
+func (o *packedOps) line(i int) {
+	if i != o.next {
+		o.closeRun()
+		o.op(opOther, otherSkip)
+		o.buf = binary.AppendUvarint(o.buf, uint64(i))
+		o.next = i
+	}
+	if o.run < 0 {
+		o.run = len(o.buf)
+		o.op(opRun, 0)
+	}
+	o.next++
+	o.grow(1)
+}
+
+// grow makes the open run longer.
+func (o *packedOps) grow(lines int) {
+	header := o.buf[o.run:]
+	n := int(binary.LittleEndian.Uint16(header)>>2) + lines
+	binary.LittleEndian.PutUint16(header, uint16(n<<2|opRun))
+	if n == maxRun {
+		o.run = -1
+	}
+}
+
+// room is how many lines the open run can still take.
+func (o *packedOps) room() int {
+	if o.run < 0 {
+		return maxRun
+	}
+	return maxRun - int(binary.LittleEndian.Uint16(o.buf[o.run:])>>2)
+}
+
+func (o *packedOps) closeRun() { o.run = -1 }
+
+// tail stores a tail that came as raw and is written as out.
+func (o *packedOps) tail(raw, out []byte) {
+	if isSame := string(raw) == string(out); isSame && len(raw) <= maxTail {
+		o.buf = append(o.buf, byte(len(raw)))
+		o.buf = append(o.buf, raw...)
+		return
+	} else if isSame {
+		out = nil
+	}
+	o.buf = append(o.buf, longTail)
+	o.string(raw)
+	o.string(out)
+}
+
+// extra stores a line of the shape's family of that number.
+func (o *packedOps) extra(family int, raw, out []byte, insert int) {
+	o.closeRun()
+	o.op(opExtra, family)
+	o.string(raw)
+	o.string(out)
+	o.buf = binary.AppendUvarint(o.buf, uint64(insert))
+}
+
+// variant stores a line of the shape with other label values. Its tail comes next. The
+// line after it is expected then.
+func (o *packedOps) variant(i int, values []replaced, text []byte) {
+	o.closeRun()
+	o.op(opOther, otherVariant)
+	o.buf = binary.AppendUvarint(o.buf, uint64(i))
+	o.buf = append(o.buf, byte(len(values)))
+	for _, v := range values {
+		o.buf = append(o.buf, byte(v.label))
+		o.string(text[v.start:v.end])
+	}
+	o.next = i + 1
+}
+
+// noSample stores bytes that are part of the body and say nothing.
+func (o *packedOps) noSample(raw []byte) {
+	o.closeRun()
+	o.op(opOther, otherNoSample)
+	o.string(raw)
+}
+
+func (o *packedOps) end() {
+	o.closeRun()
+	o.op(opEnd, 0)
+}

@@ -1,0 +1,86 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
+)
+
+// Where bodies that have nothing in common do not fit, the last targets are down and
+// the others served, the same ones each time, and the process keeps to its limit.
+func TestMemoryLimit(t *testing.T) {
+	const pods, limitMiB = 40, 64
+	var all []testbed.Pod
+	for i := range pods {
+		p := pod(t, "memory", 3000+i, exporter.Replay(noise(uint64(i))))
+		p.Name = fmt.Sprintf("pod-%02d", i)
+		all = append(all, p)
+	}
+	createPods(t, all...)
+	proxy := startProxy(t, "memory", map[string]string{"MEMORY_LIMIT": fmt.Sprintf("%dMiB", limitMiB), "SCRAPE_TIMEOUT": "30s"})
+	shed := 0
+	for scrape := range 5 {
+		status, answer := get(t, proxy.URL("/metrics"), nil)
+		if status != 200 {
+			t.Fatalf("status %d: %.200s", status, answer)
+		}
+		up := ups(answer)
+		n := 0
+		for n < pods && up[all[n].Name] {
+			n++
+		}
+		for i, p := range all {
+			if samples := countSamples(answer, p.Name); up[p.Name] != (i < n) || up[p.Name] && samples != noiseLines+1 || !up[p.Name] && samples != 1 {
+				t.Errorf("scrape %d, pod %d: up %v with %d samples, where the first %d are served", scrape, i, up[p.Name], samples, n)
+			}
+		}
+		if n == 0 || n == pods {
+			t.Errorf("scrape %d: %d of %d pods are served, want some", scrape, n, pods)
+		}
+		shed += pods - n
+	}
+	wantOwnMetric(t, proxy, fmt.Sprintf(`metrics_proxy_target_scrapes_total{reason="memory"} %d`, shed))
+	if !strings.Contains(proxy.Process.Stderr(), "MEMORY_LIMIT would be passed") {
+		t.Error("the log does not say that targets are shed")
+	}
+	if peak := peakMiB(t, proxy.Process.PID()); peak > limitMiB {
+		t.Errorf("the process took %d MiB, its limit is %d MiB", peak, limitMiB)
+	}
+}
+
+const noiseLines = 1000
+
+// noise is a body of 1 MB that has nothing in common with others.
+func noise(seed uint64) []byte {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	var body bytes.Buffer
+	fmt.Fprintln(&body, "# TYPE noise gauge")
+	filler := make([]byte, 1000)
+	for i := range noiseLines {
+		for j := range filler {
+			filler[j] = 'a' + byte(rng.IntN(26))
+		}
+		fmt.Fprintf(&body, "noise{i=\"%d\",filler=%q} %d\n", i, filler, i)
+	}
+	return body.Bytes()
+}
+
+// peakMiB is the most memory that a process has had resident.
+func peakMiB(t *testing.T, pid int) (peak int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(line, &peak); err != nil {
+		t.Fatal(err)
+	}
+	return peak / 1024
+}
