@@ -37,14 +37,15 @@ type packer struct {
 	late        []lateClaim
 
 	// Of the visit:
-	shape  *shape // nil before the first
-	ops    packedOps
-	start  int                 // where they begin in ops.buf
-	high   int                 // lines of the shape from here on have not come yet
-	seen   []bool              // which lines have, once one came late; else empty
-	extras map[uint64]struct{} // identities of the lines that the shape does not know
-	parts  []uint64            // in OpenMetrics, of each of these: which metric it is of
-	lines  []groupedLine       // see group
+	shape     *shape // nil before the first
+	ops       packedOps
+	start     int      // where they begin in ops.buf
+	high      int      // lines of the shape from here on have not come yet
+	seen      []bool   // which lines have, once one came late; else empty
+	extras    idSet    // identities of the lines that the shape does not know
+	parts     []uint64 // in OpenMetrics, of each of these: which metric it is of
+	grouper   grouper
+	regrouped []byte // operations
 
 	replaced []replaced   // of the line
 	anchor   int          // the line of the shape behind the last known one
@@ -96,7 +97,7 @@ func (p *packer) pack() error {
 		if p.shape.hasParts {
 			p.group()
 		}
-		if len(p.extras) > 0 {
+		if p.extras.count > 0 {
 			if further := p.shape.learner.visited(); further != nil {
 				p.catalog.extend(p.shape, further)
 			}

@@ -152,9 +152,7 @@ func (p *packer) beginVisit(s *shape) error {
 	p.start, p.ops.next, p.ops.run = len(p.ops.buf), 0, -1
 	p.high, p.seen, p.parts, p.noted = 0, p.seen[:0], p.parts[:0], nil
 	p.anchor = 0
-	if len(p.extras) > 0 {
-		clear(p.extras)
-	}
+	p.extras.clear()
 	p.visits = append(p.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
 	return nil
 }

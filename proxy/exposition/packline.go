@@ -248,7 +248,7 @@ func (p *packer) takeOther() error {
 		p.pos = start
 		return p.takeKnown(int(i), l.at)
 	}
-	if _, ok := p.extras[id]; ok {
+	if p.extras.has(id) {
 		return errOdd
 	}
 	family := &p.shape.families[name.family]
@@ -265,10 +265,7 @@ func (p *packer) takeOther() error {
 
 // noteUnknown notes a line that the shape does not have.
 func (p *packer) noteUnknown(id, metric uint64, prefix []byte) {
-	if p.extras == nil {
-		p.extras = make(map[uint64]struct{})
-	}
-	p.extras[id] = struct{}{}
+	p.extras.add(id)
 	if p.shape.hasParts {
 		p.parts = append(p.parts, metric)
 	}

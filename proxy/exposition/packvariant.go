@@ -37,7 +37,7 @@ func (p *packer) takeVariant(i int) (bool, error) {
 		}
 		return true, p.takeKnown(int(known), p.pos+length)
 	}
-	if _, ok := p.extras[id]; ok {
+	if p.extras.has(id) {
 		return false, nil
 	}
 	raw, out, err := p.tail(p.pos + length)

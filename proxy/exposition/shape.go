@@ -20,12 +20,16 @@ type shape struct {
 	claims      []claim
 	isContested atomic.Bool // another shape has a claim to the same name
 
-	text      []byte // of all lines
-	lines     []shapeLine
-	names     map[string]sampleName // by the name as it stands in a body
-	bySeries  map[uint64]int32      // line by the series' identity
-	hasParts  bool                  // in OpenMetrics: a metric may have several samples
-	isGrouped bool                  // and those of each metric stand together
+	text     []byte // of all lines
+	lines    []shapeLine
+	names    map[string]sampleName // by the name as it stands in a body
+	bySeries map[uint64]int32      // line by the series' identity
+
+	// In OpenMetrics, if a metric may have several samples:
+	hasParts  bool
+	metrics   int                 // how many
+	byMetric  map[metricKey]int32 // to shapeLine.metric
+	isGrouped bool                // the lines of each metric stand together
 
 	key        string                // in catalog.byHead
 	beginsBody bool                  // it is of bodies' first families
@@ -43,6 +47,7 @@ type shapeLine struct {
 	renamed             int32        // labels that give way to the target's
 	identity            uint64       // see seriesSet.identity
 	metricHash          uint64       // in OpenMetrics: see seriesSet.metricHash
+	metric              int32        // in OpenMetrics: numbers the metrics of the shape
 	values              []labelPlace // of a line that is written as it came; nil of others
 }
 
@@ -50,8 +55,6 @@ type shapeLine struct {
 type labelPlace struct {
 	name, start, end uint16 // of the name, and of the value without its quotes
 }
-
-func (l shapeLine) metric() metricKey { return metricKey{l.family, l.metricHash} }
 
 // sampleName is what becomes of a name of samples.
 type sampleName struct {
@@ -231,5 +234,29 @@ func (s *shape) complete(c *catalog) {
 		s.hasParts = true
 	}
 	s.hasParts = s.hasParts && c.key.out.syntax == openMetrics
-	s.isGrouped = isGrouped(s.lines, shapeLine.metric)
+	s.numberMetrics()
+}
+
+// numberMetrics numbers the metrics of the lines, and finds whether those of each stand
+// together.
+func (s *shape) numberMetrics() {
+	s.isGrouped = true
+	if !s.hasParts {
+		return
+	}
+	s.byMetric = map[metricKey]int32{}
+	last := int32(-1)
+	for i := range s.lines {
+		l := &s.lines[i]
+		key := metricKey{l.family, l.metricHash}
+		metric, ok := s.byMetric[key]
+		if !ok {
+			metric = int32(len(s.byMetric))
+			s.byMetric[key] = metric
+		}
+		l.metric = metric
+		s.isGrouped = s.isGrouped && metric >= last
+		last = metric
+	}
+	s.metrics = len(s.byMetric)
 }

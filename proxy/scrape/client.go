@@ -151,6 +151,7 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, format ex
 		})
 	}
 	wg.Wait()
+	c.memory.tune()
 	parts := make([]exposition.Part, len(results))
 	for i := range results {
 		parts[i] = results[i].part

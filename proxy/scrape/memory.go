@@ -2,6 +2,8 @@ package scrape
 
 import (
 	"errors"
+	"os"
+	"runtime/debug"
 	"runtime/metrics"
 	"sync"
 )
@@ -14,17 +16,38 @@ const minMemory = 4 << 20
 
 // memory bounds what the bodies of all scrapes take together. Safe for concurrent use.
 type memory struct {
-	limit  int64        // of the process, in bytes; 0 = none
-	least  int64        // what bodies may take in any case, in bytes
-	kept   func() int64 // bytes of bodies that the reader keeps
-	inUse  func() int64 // bytes that the process uses
-	mu     sync.Mutex   // for what follows
-	bodies int64        // reserved by all scrapes
-	others int64        // bytes that the process uses for all else
+	limit int64        // of the process, in bytes; 0 = none
+	least int64        // what bodies may take in any case, in bytes
+	kept  func() int64 // bytes of bodies that the reader keeps
+	inUse func() int64 // bytes that the process uses
+
+	isTunable bool       // GOGC is not set
+	mu        sync.Mutex // for what follows
+	bodies    int64      // reserved by all scrapes
+	others    int64      // bytes that the process uses for all else
+	eager     bool       // garbage is collected early
 }
 
+// largeBodies is from how many bytes of bodies on garbage is collected when the heap has
+// grown by half instead of doubled: memory matters more then, and collecting costs little,
+// since bodies have no pointers.
+const largeBodies = 32 << 20
+
+// tune makes the collector fit the bodies, unless GOGC says otherwise.
+func (m *memory) tune() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if eager := m.kept() > largeBodies; m.isTunable && eager != m.eager {
+		m.eager = eager
+		debug.SetGCPercent(map[bool]int{false: usualGC, true: usualGC / 2}[eager])
+	}
+}
+
+// usualGC is GOGC's default.
+const usualGC = 100
+
 func newMemory(limit int64, kept func() int64) *memory {
-	return &memory{limit: limit, least: minMemory, kept: kept, inUse: memoryInUse}
+	return &memory{limit: limit, least: minMemory, kept: kept, inUse: memoryInUse, isTunable: os.Getenv("GOGC") == ""}
 }
 
 // memoryInUse is what the process uses, with what lived at the last garbage collection.

@@ -1,0 +1,52 @@
+package exposition
+
+// idSet is a set of identities that is emptied at no cost. The zero value is empty.
+type idSet struct {
+	slots []idSlot // a power of two
+	round uint32   // the ids of others are gone
+	count int
+}
+
+type idSlot struct {
+	id    uint64
+	round uint32
+}
+
+// clear makes the set empty.
+func (s *idSet) clear() {
+	s.count = 0
+	s.round++
+	if s.round == 0 { // it went round
+		clear(s.slots)
+		s.round = 1
+	}
+}
+
+// slot is where an id is, or is to be. Ids are hashes: their low bits will do.
+func (s *idSet) slot(id uint64) *idSlot {
+	for i := id; ; i++ {
+		slot := &s.slots[i&uint64(len(s.slots)-1)]
+		if slot.round != s.round || slot.id == id {
+			return slot
+		}
+	}
+}
+
+func (s *idSet) has(id uint64) bool {
+	return s.count > 0 && s.slot(id).round == s.round
+}
+
+// add adds an id that is not in the set.
+func (s *idSet) add(id uint64) {
+	if 2*(s.count+1) > len(s.slots) {
+		old := s.slots
+		s.slots = make([]idSlot, max(64, 2*len(old)))
+		for _, o := range old {
+			if o.round == s.round {
+				*s.slot(o.id) = o
+			}
+		}
+	}
+	*s.slot(id) = idSlot{id, s.round}
+	s.count++
+}
