@@ -15,6 +15,9 @@ import (
 // rest is for what the runtime does not count.
 const cgroupShare = 0.8
 
+// programMemory is what the program itself takes: the runtime does not count it.
+const programMemory = 16 << 20
+
 // limitMemory makes the garbage collector keep to the limit, unless GOMEMLIMIT says
 // otherwise, and returns it in bytes, or 0 for none.
 func limitMemory(configured config.MemoryLimit, logger *slog.Logger) int64 {
@@ -34,7 +37,7 @@ func limitMemory(configured config.MemoryLimit, logger *slog.Logger) int64 {
 		return 0
 	}
 	if isUnset := debug.SetMemoryLimit(-1) == math.MaxInt64; isUnset {
-		debug.SetMemoryLimit(limit)
+		debug.SetMemoryLimit(limit - programMemory)
 	}
 	logger.Info("memory is limited", "bytes", limit)
 	return limit

@@ -16,11 +16,12 @@ type catalogKey struct {
 // catalog is the shapes that were learned from bodies. It only grows; when it is full,
 // bodies of new shapes are read by the reference engine.
 type catalog struct {
-	key    catalogKey
-	limit  int    // bytes of all shapes
-	labels Labels // their names count
-	seed   maphash.Seed
-	first  atomic.Pointer[shape] // of a body: a guess
+	key     catalogKey
+	limit   int    // bytes of all shapes
+	labels  Labels // their names count
+	seed    maphash.Seed
+	first   atomic.Pointer[shape] // of a body: a guess
+	unknown atomic.Int64          // bytes of unknown lines in learners
 
 	mu        sync.RWMutex // for what follows
 	shapes    []*shape

@@ -7,16 +7,17 @@ import (
 )
 
 const (
-	learningVisits = 8       // visits with unknown lines from which a shape learns
-	restingVisits  = 64      // visits with unknown lines until it learns again, at first
-	maxVersions    = 32      // of a shape
-	learnerLimit   = 1 << 20 // bytes of unknown lines that are remembered
+	learningVisits = 8  // visits with unknown lines from which a shape learns
+	restingVisits  = 64 // visits with unknown lines until it learns again, at first
+	maxVersions    = 32 // of a shape
+	learnerShare   = 8  // of the catalog's limit: one in that many is for unknown lines
 )
 
 // learner finds lines that several bodies have and their shape does not. So a shape
 // comes to hold what is common, though it began with the first body that came. Safe
 // for concurrent use.
 type learner struct {
+	catalog *catalog
 	mu      sync.Mutex
 	version int
 	rest    int // visits with unknown lines until it learns again, doubled each time
@@ -24,7 +25,7 @@ type learner struct {
 	resting bool
 	unknown map[string]*unknownLine
 	first   *unknownLine // of a list of them, each behind the one that it came after
-	size    int          // of unknown, in bytes
+	size    int64        // of unknown, in bytes
 }
 
 // unknownLine is a line that a shape does not have, but for its value.
@@ -41,6 +42,13 @@ func (l *learner) goOn(older *learner) {
 	older.mu.Lock()
 	defer older.mu.Unlock()
 	l.rest, l.resting = older.rest, older.resting
+	older.forget()
+}
+
+// forget forgets the unknown lines. The learner must be locked.
+func (l *learner) forget() {
+	l.catalog.unknown.Add(-l.size)
+	l.unknown, l.first, l.size = nil, nil, 0
 }
 
 // note remembers an unknown line, while the shape learns, and returns it. by is whose
@@ -58,9 +66,12 @@ func (l *learner) note(by uint64, prefix []byte, before int, after *unknownLine)
 		}
 		return known
 	}
-	if l.size += len(prefix); l.size > learnerLimit {
+	size := int64(len(prefix)) + 200
+	if l.catalog.unknown.Load()+size > int64(l.catalog.limit/learnerShare) {
 		return nil
 	}
+	l.catalog.unknown.Add(size)
+	l.size += size
 	if l.unknown == nil {
 		l.unknown = map[string]*unknownLine{}
 	}
@@ -90,7 +101,8 @@ func (l *learner) visited() []*unknownLine {
 				recurring = append(recurring, u)
 			}
 		}
-		l.resting, l.visits, l.unknown, l.first, l.size = true, 0, nil, nil, 0
+		l.resting, l.visits = true, 0
+		l.forget()
 		slices.SortStableFunc(recurring, func(a, b *unknownLine) int { return a.before - b.before })
 		return recurring
 	}

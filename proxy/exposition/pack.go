@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	readSize  = 128 << 10           // of a piece of a body
+	readSize  = 128 << 10           // of a piece of a body that comes fast
+	firstRead = 16 << 10            // of the first piece
 	chunkSize = 1<<placeBits - 1<<8 // of packed.chunks: where the next one begins
 )
 
@@ -27,6 +28,8 @@ type packer struct {
 	buf     []byte
 	end     int  // of what was read, in buf
 	isLast  bool // src is at its end
+	scratch int  // bytes of buf and ops that are reserved, or need not be
+	isFull  bool // buf was filled by the last read: the body comes fast
 
 	packed      *packed
 	visits      []visit
@@ -61,6 +64,8 @@ func (p *packer) begin(c *catalog, pools *pools, src io.Reader, opts Options) {
 	p.series.seed = c.seed
 	p.by = maphash.Bytes(c.seed, opts.Labels.text)
 	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
+	p.isFull = false
+	p.scratch = max(chunkSize+readSize, cap(p.ops.buf)+cap(p.buf))
 	p.packed, p.shape, p.families, p.mayConflict = &packed{catalog: c, pools: pools}, nil, 0, false
 	p.visits, p.late = p.visits[:0], p.late[:0]
 	p.body.packed = p.packed
@@ -145,14 +150,21 @@ func (p *packer) fill() error {
 	if isDone(p.opts.Done) {
 		return context.Canceled
 	}
+	if grown := cap(p.ops.buf) + cap(p.buf) - p.scratch; grown > 0 {
+		if err := p.opts.reserve(int64(grown)); err != nil {
+			return err
+		}
+		p.scratch += grown
+	}
 	left := copy(p.buf, p.buf[p.pos:p.end])
 	p.pos = 0
-	if left == len(p.buf) {
-		p.buf = slices.Grow(p.buf, max(readSize, left))
+	if left == len(p.buf) || p.isFull && len(p.buf) < readSize {
+		p.buf = slices.Grow(p.buf, len(p.buf))
 		p.buf = p.buf[:cap(p.buf)]
 	}
 	n, err := p.src.Read(p.buf[left:])
 	p.end = left + n
+	p.isFull = p.end == len(p.buf)
 	whole := bytes.LastIndexByte(p.buf[:p.end], '\n') + 1
 	if errors.Is(err, io.EOF) {
 		p.isLast, err = true, nil

@@ -2,6 +2,7 @@ package exposition
 
 import (
 	"bytes"
+	"math"
 	"slices"
 )
 
@@ -26,8 +27,8 @@ func (p *packer) enter() error {
 	}
 	key := p.text[p.pos : p.pos+n]
 	if p.shape == nil {
-		name, _, _ := bytes.Cut(p.text[p.pos+n:], []byte(" ")) // bodies without comments are told apart by their first line
-		key = slices.Concat(key, []byte{0}, name)
+		first := p.text[p.pos+n:] // bodies without comments are told apart by their first name
+		key = slices.Concat(key, []byte{0}, first[:max(0, bytes.IndexAny(first, "{ \n"))])
 	}
 	s := p.catalog.find(key)
 	if s == nil || s.isEmpty() && p.hasSamples(n) {
@@ -73,7 +74,7 @@ func metadataName(line []byte) []byte {
 // name. Blank lines are among them only at the beginning of a body.
 func (p *packer) headLength() (int, error) {
 	var name []byte
-	return p.lengthWhile(0, func(lines []byte) bool {
+	return p.lengthWhile(0, math.MaxInt, func(lines []byte) bool {
 		if lines[0] == '\n' {
 			return p.shape == nil && name == nil
 		}
@@ -88,13 +89,13 @@ func (p *packer) headLength() (int, error) {
 	})
 }
 
-// lengthWhile makes the text hold all lines from an offset on that are of a kind, and
-// returns where they end, as an offset too.
-func (p *packer) lengthWhile(from int, isOfKind func(lines []byte) bool) (int, error) {
+// lengthWhile makes the text hold the lines from an offset on that are of a kind, up to
+// a size, and returns where they end, as an offset too.
+func (p *packer) lengthWhile(from, size int, isOfKind func(lines []byte) bool) (int, error) {
 	for {
 		for p.pos+from < len(p.text) {
 			lines := p.text[p.pos+from:]
-			if !isOfKind(lines) {
+			if !isOfKind(lines) || from >= size {
 				return from, nil
 			}
 			from += bytes.IndexByte(lines, '\n') + 1
@@ -114,11 +115,15 @@ func (p *packer) hasSamples(headLength int) bool {
 	return len(rest) > 0 && rest[0] != '#' && rest[0] != '\n'
 }
 
+// learnSize is from how many bytes of a family its shape is made. The learner adds what
+// is behind.
+const learnSize = 256 << 10
+
 // learn makes a shape of the family that comes, whose head has that length. It takes
 // the place of one that was learned where the family had no samples, if there is one.
 func (p *packer) learn(empty *shape, key []byte, headLength int) (*shape, error) {
 	key = bytes.Clone(key) // reading on moves it
-	end, err := p.lengthWhile(headLength, func(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' })
+	end, err := p.lengthWhile(headLength, learnSize, func(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' })
 	if err != nil {
 		return nil, err
 	}

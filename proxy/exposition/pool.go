@@ -67,17 +67,23 @@ func give[T any](p *pools, to *pool[T], s []T) {
 	p.used -= size
 	p.free += size
 	to.free[index] = append(to.free[index], s[:0])
-	if p.used == 0 {
-		p.trim()
+	if p.used == 0 { // let go of what is much more than the last scrapes took
+		if p.free > 2*p.peak {
+			p.letGo()
+		}
+		p.peak = 0
 	}
 }
 
-// trim lets go of what is much more than the last scrapes took.
-func (p *pools) trim() {
-	if p.free > 2*p.peak {
-		p.bytes, p.visits, p.members, p.free = pool[byte]{}, pool[visit]{}, pool[member]{}, 0
-	}
-	p.peak = 0
+func (p *pools) dropFree() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.letGo()
+}
+
+// letGo lets go of all free slices. The pools must be locked.
+func (p *pools) letGo() {
+	p.bytes, p.visits, p.members, p.free = pool[byte]{}, pool[visit]{}, pool[member]{}, 0
 }
 
 func bytesOf[T any](n int) int64 {

@@ -81,7 +81,7 @@ func (p *parser) addMetric(d *declaration, m *dto.Metric, series int) error {
 	if err := p.giveWay(d.name); err != nil {
 		return err
 	}
-	if isUp(l) {
+	if isUp(l) && hasSeriesOfItsName(d.typ, m) {
 		p.body.conflicts[conflict{UpConflict, upName}]++
 		return nil
 	}
@@ -110,6 +110,18 @@ func (p *parser) addMetric(d *declaration, m *dto.Metric, series int) error {
 	p.body.add(f, s, false)
 	p.body.series += series
 	return nil
+}
+
+// hasSeriesOfItsName says whether Prometheus makes a series of the Metric that has the
+// name of the family, and no label more than the Metric has.
+func hasSeriesOfItsName(typ metricType, m *dto.Metric) bool {
+	switch typ {
+	case summary:
+		return false
+	case histogram, gaugeHistogram:
+		return isNative(m.GetHistogram())
+	}
+	return true
 }
 
 // seriesName tells the series of a Metric from those of another one with the same

@@ -25,7 +25,7 @@ type Reader struct {
 func NewReader(shapes int) *Reader {
 	return &Reader{
 		limit:    shapes,
-		packers:  sync.Pool{New: func() any { return &packer{buf: make([]byte, readSize)} }},
+		packers:  sync.Pool{New: func() any { return &packer{buf: make([]byte, firstRead)} }},
 		catalogs: map[catalogKey]*catalog{},
 	}
 }
@@ -49,6 +49,9 @@ func (r *Reader) syntaxOf(contentType, fallback string) (syntax, error) {
 	return in, err
 }
 
+// largePacker is from how many bytes on a packer is not used again.
+const largePacker = 2 << 20
+
 // Read is the package's Read.
 func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	in, err := r.syntaxOf(opts.ContentType, opts.Fallback)
@@ -56,7 +59,11 @@ func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 		return Read(reservingReader{src, opts}, opts)
 	}
 	p := r.packers.Get().(*packer)
-	defer r.packers.Put(p)
+	defer func() {
+		if cap(p.buf)+cap(p.ops.buf)+cap(p.regrouped) < largePacker {
+			r.packers.Put(p)
+		}
+	}()
 	p.begin(r.catalogFor(in, opts), &r.pools, src, opts)
 	body, err := p.read()
 	if err != nil {
@@ -67,6 +74,9 @@ func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 
 // KeptMemory is how many bytes of bodies the Reader keeps, in use or to be used again.
 func (r *Reader) KeptMemory() int64 { return r.pools.size() }
+
+// DropFree lets go of what is kept to be used again.
+func (r *Reader) DropFree() { r.pools.dropFree() }
 
 // catalogFor returns the shapes of bodies that are read in this way.
 func (r *Reader) catalogFor(in syntax, opts Options) *catalog {

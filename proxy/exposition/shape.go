@@ -104,7 +104,7 @@ func (s *shape) typ() metricType {
 func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	p := newParser(bytes.Clone(lines), c.key.in, Options{Format: c.key.out, Labels: c.labels})
 	p.series.seed = c.seed
-	s := &shape{head: bytes.Clone(lines[:headLength]), beginsBody: beginsBody, learner: learner{rest: restingVisits}, names: map[string]sampleName{}, bySeries: map[uint64]int32{}}
+	s := &shape{head: bytes.Clone(lines[:headLength]), beginsBody: beginsBody, learner: learner{catalog: c, rest: restingVisits}, names: map[string]sampleName{}, bySeries: map[uint64]int32{}}
 	for p.pos < len(p.text) {
 		start, exposed, renamed := p.pos, p.exposed, p.exported()
 		if p.entry() != nil {

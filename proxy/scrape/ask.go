@@ -17,7 +17,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// patience is how long a body may take to be read before it gives its place among
+// patience is how long a body may be waited for, in all, before it gives its place among
 // those being read to another: a dripping target must not delay the others.
 const patience = 20 * time.Millisecond
 
@@ -68,8 +68,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.
 	}
 	release := sync.OnceFunc(func() { give(c.reading) })
 	defer release()
-	defer time.AfterFunc(patience, release).Stop()
-
+	resp.Body = newPatientBody(resp.Body, release)
 	decoded, err := c.decode(resp)
 	if err != nil {
 		return nil, 0, err
@@ -95,6 +94,33 @@ func (c *Client) decode(resp *http.Response) (io.Reader, error) {
 	default:
 		return nil, encodingError{fmt.Errorf("cannot decode Content-Encoding %.80q", encoding)}
 	}
+}
+
+// patientBody calls a function when it has been waited for too long.
+type patientBody struct {
+	io.ReadCloser
+	timer *time.Timer
+	left  time.Duration
+}
+
+func newPatientBody(body io.ReadCloser, impatient func()) *patientBody {
+	timer := time.AfterFunc(patience, impatient)
+	timer.Stop()
+	return &patientBody{body, timer, patience}
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return b.ReadCloser.Read(p)
+	}
+	start := time.Now()
+	b.timer.Reset(b.left)
+	n, err := b.ReadCloser.Read(p)
+	if !b.timer.Stop() {
+		b.left = 0
+	}
+	b.left -= time.Since(start)
+	return n, err
 }
 
 // take takes a place, or fails when ctx ends. A nil channel has places for all.

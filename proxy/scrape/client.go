@@ -42,7 +42,7 @@ type Client struct {
 // New makes a client. It keeps connections to targets open between scrapes.
 func New(opts Options) *Client {
 	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers))}
-	c.memory = newMemory(opts.MemoryLimit, c.reader.KeptMemory)
+	c.memory = newMemory(opts.MemoryLimit, cap(c.reading), c.reader)
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}

@@ -11,15 +11,23 @@ import (
 // errMemory is what a target is down with that is shed to stay within MEMORY_LIMIT.
 var errMemory = errors.New("shed, or MEMORY_LIMIT would be passed: raise it, or let more replicas share the targets")
 
+// What the process needs that is not measured, in bytes: the pages of the program itself,
+// and what reading a body takes besides what is kept of it.
+const (
+	programMemory = 24 << 20
+	readingMemory = 1 << 20
+)
+
 // minMemory is what bodies may take in any case, in bytes.
 const minMemory = 4 << 20
 
 // memory bounds what the bodies of all scrapes take together. Safe for concurrent use.
 type memory struct {
-	limit int64        // of the process, in bytes; 0 = none
-	least int64        // what bodies may take in any case, in bytes
-	kept  func() int64 // bytes of bodies that the reader keeps
-	inUse func() int64 // bytes that the process uses
+	limit  int64 // of the process, in bytes; 0 = none
+	fixed  int64 // what else is needed and not measured, in bytes
+	least  int64 // what bodies may take in any case, in bytes
+	keeper keeper
+	inUse  func() int64 // bytes that the process uses
 
 	isTunable bool       // GOGC is not set
 	mu        sync.Mutex // for what follows
@@ -37,7 +45,7 @@ const largeBodies = 32 << 20
 func (m *memory) tune() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if eager := m.kept() > largeBodies; m.isTunable && eager != m.eager {
+	if eager := m.keeper.KeptMemory() > largeBodies; m.isTunable && eager != m.eager {
 		m.eager = eager
 		debug.SetGCPercent(map[bool]int{false: usualGC, true: usualGC / 2}[eager])
 	}
@@ -46,8 +54,16 @@ func (m *memory) tune() {
 // usualGC is GOGC's default.
 const usualGC = 100
 
-func newMemory(limit int64, kept func() int64) *memory {
-	return &memory{limit: limit, least: minMemory, kept: kept, inUse: memoryInUse, isTunable: os.Getenv("GOGC") == ""}
+// keeper keeps the memory of bodies: an exposition.Reader.
+type keeper interface {
+	KeptMemory() int64
+	DropFree()
+}
+
+// newMemory bounds bodies so that the process keeps to a limit, where so many are read at
+// a time.
+func newMemory(limit int64, reading int, k keeper) *memory {
+	return &memory{limit: limit, fixed: programMemory + int64(reading)*readingMemory, least: minMemory, keeper: k, inUse: memoryInUse, isTunable: os.Getenv("GOGC") == ""}
 }
 
 // memoryInUse is what the process uses, with what lived at the last garbage collection.
@@ -84,8 +100,8 @@ type ledger struct {
 func (m *memory) open(results []Result) *ledger {
 	l := &ledger{memory: m, results: results, targets: make([]int64, len(results)), done: make([]bool, len(results)), shed: len(results)}
 	if m.limit > 0 {
-		// A tenth is for what the runtime needs that nobody counts.
-		l.limit = max(m.least, m.limit-m.limit/10-m.measureOthers())
+		// A fifth is for garbage.
+		l.limit = max(m.least, m.limit-m.limit/5-m.fixed-m.measureOthers())
 	}
 	return l
 }
@@ -93,7 +109,7 @@ func (m *memory) open(results []Result) *ledger {
 // measureOthers is what all but bodies takes. It follows a rise at once, and only a deep
 // fall, or the targets that are shed would be others from scrape to scrape.
 func (m *memory) measureOthers() int64 {
-	now := max(0, m.inUse()-m.kept())
+	now := max(0, m.inUse()-m.keeper.KeptMemory())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now > m.others || now < m.others/2 {
@@ -131,6 +147,7 @@ func (l *ledger) shedLast(asking int) {
 	if l.done[l.shed] {
 		l.results[l.shed].shed()
 	}
+	l.memory.keeper.DropFree()
 }
 
 func (l *ledger) giveBack(target int) {

@@ -46,6 +46,8 @@ func protobufBodies(tb testing.TB) []Body {
 			`name: "h" type: GAUGE metric { gauge { value: 1 } }`,
 			`name: "h" type: HISTOGRAM metric { histogram { sample_count: 1 } }`,
 			`name: "up" type: GAUGE metric { gauge { value: 0 } } metric { label { name: "x" value: "1" } gauge { value: 0 } }`,
+			`name: "up" type: GAUGE_HISTOGRAM metric { histogram { } }`,
+			`name: "up" type: SUMMARY metric { summary { sample_count: 1 } }`,
 			`name: "dup" type: GAUGE metric { gauge { value: 1 } } metric { gauge { value: 2 } } metric { label { name: "x" value: "" } gauge { value: 3 } } metric { gauge { value: 4 } timestamp_ms: 5 }`,
 			`name: "dup" type: COUNTER metric { counter { value: 1 } }`,
 			`name: "dotted.name" type: GAUGE metric { label { name: "dotted.label" value: "\\ \" \n" } label { name: "pod" value: "x" } label { name: "exported_pod" value: "y" } gauge { value: 1 } }`,
