@@ -52,6 +52,7 @@ type packer struct {
 
 	replaced []replaced   // of the line
 	anchor   int          // the line of the shape behind the last known one
+	expected int          // the line of the shape that comes next, if all is well
 	noted    *unknownLine // the last one, see learner.note
 }
 

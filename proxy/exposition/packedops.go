@@ -20,18 +20,24 @@ func (o *packedOps) string(s []byte) {
 
 // line opens a run, if need be, for one more line of the shape, whose tail comes next.
 func (o *packedOps) line(i int) {
-	if i != o.next {
-		o.closeRun()
-		o.op(opOther, otherSkip)
-		o.buf = binary.AppendUvarint(o.buf, uint64(i))
-		o.next = i
-	}
+	o.skipTo(i)
 	if o.run < 0 {
 		o.run = len(o.buf)
 		o.op(opRun, 0)
 	}
 	o.next++
 	o.grow(1)
+}
+
+// skipTo makes a line of the shape the one that comes next.
+func (o *packedOps) skipTo(i int) {
+	if i == o.next {
+		return
+	}
+	o.closeRun()
+	o.op(opOther, otherSkip)
+	o.buf = binary.AppendUvarint(o.buf, uint64(i))
+	o.next = i
 }
 
 // grow makes the open run longer.

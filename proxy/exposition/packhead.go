@@ -156,7 +156,7 @@ func (p *packer) beginVisit(s *shape) error {
 	p.shape, p.current = s, s.current
 	p.start, p.ops.next, p.ops.run = len(p.ops.buf), 0, -1
 	p.high, p.seen, p.parts, p.noted = 0, p.seen[:0], p.parts[:0], nil
-	p.anchor = 0
+	p.anchor, p.expected = 0, 0
 	p.extras.clear()
 	p.visits = append(p.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
 	return nil

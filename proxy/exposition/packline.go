@@ -6,7 +6,7 @@ import (
 
 // lookAhead is how many lines of a shape a body may leave out at a time before the
 // next one is searched by its series.
-const lookAhead = 4
+const lookAhead = 8
 
 // visit takes the lines of a family.
 func (p *packer) visit() error {
@@ -41,9 +41,15 @@ func (p *packer) visit() error {
 // run takes lines of the shape one after the other, as far as they come so, and with
 // plain values. This is where the time is spent.
 func (p *packer) run() {
-	first := p.ops.next
+	first := p.expected
 	if first < p.high && len(p.seen) == 0 || first == len(p.shape.lines) {
 		return
+	}
+	if first != p.ops.next {
+		if !p.shape.isAt(first, p.text[p.pos:]) {
+			return
+		}
+		p.ops.skipTo(first)
 	}
 	text, buf, shapeText := p.text[p.pos:], p.ops.buf, p.shape.text
 	if p.ops.run < 0 {
@@ -77,7 +83,7 @@ func (p *packer) run() {
 	p.ops.grow(n)
 	p.ops.next += n
 	p.high = max(p.high, p.ops.next)
-	p.anchor = p.ops.next
+	p.anchor, p.expected = p.ops.next, p.ops.next
 	p.body.series += n
 	p.pos = len(p.text) - len(text)
 }
@@ -131,13 +137,13 @@ func plainTail(text []byte) int {
 // takeLine takes a line that is not the next one of the shape, or whose tail is not
 // plain.
 func (p *packer) takeLine() error {
-	text, next := p.text[p.pos:], p.ops.next
+	text, next := p.text[p.pos:], p.expected
 	for i := max(next-1, 0); i < min(next+lookAhead, len(p.shape.lines)); i++ {
 		if p.shape.isAt(i, text) {
 			return p.takeKnown(i, p.pos+p.shape.length(i))
 		}
 	}
-	for _, i := range []int{next, next - 1} {
+	for _, i := range []int{p.likest(), next - 1} {
 		if taken, err := p.takeVariant(i); taken {
 			return err
 		}
@@ -164,7 +170,7 @@ func (p *packer) takeKnown(i, at int) error {
 	p.ops.line(i)
 	p.ops.tail(raw, out)
 	p.high = max(p.high, i+1)
-	p.anchor = i + 1
+	p.anchor, p.expected = i+1, p.high // a late line says nothing of where the next one is
 	p.body.series++
 	if l := &p.shape.lines[i]; l.renamed > 0 {
 		p.noteRenamed(l)

@@ -46,10 +46,29 @@ func (p *packer) takeVariant(i int) (bool, error) {
 	}
 	p.noteUnknown(id, metric, prefix)
 	p.ops.variant(i, p.replaced, p.text)
+	p.expected = i + 1
 	p.ops.tail(raw, out)
 	p.body.series++
 	p.pos += length + len(raw)
 	return true, nil
+}
+
+// likest returns the line of the shape, among those that may come next, that ends as
+// the line that comes does: the variants of a line differ from it before its end.
+func (p *packer) likest() int {
+	text, next := p.text[p.pos:], p.expected
+	text = text[:bytes.IndexByte(text, '\n')]
+	end := bytes.LastIndexByte(text, ' ') + 1
+	if end < 8 {
+		return next
+	}
+	last := binary.LittleEndian.Uint64(text[end-8:])
+	for i := max(next-1, 0); i < min(next+lookAhead, len(p.shape.lines)); i++ {
+		if prefix := p.shape.prefix(i); len(prefix) >= 8 && binary.LittleEndian.Uint64(prefix[len(prefix)-8:]) == last {
+			return i
+		}
+	}
+	return next
 }
 
 // matchVariant compares the line that comes with one of the shape, notes the values
@@ -118,16 +137,12 @@ func (p *packer) identify(line *shapeLine) (id, metric uint64) {
 	for _, r := range p.replaced {
 		v := line.values[r.label]
 		name := prefix[v.name : v.start-2]
-		var change uint64
-		if string(name) == float {
-			change = p.series.labelHash(pair{name, p.text[r.start:r.end]}, p.typ()) - p.series.labelHash(pair{name, prefix[v.start:v.end]}, p.typ())
-		} else {
-			if r.end > r.start {
-				change = p.series.hashOf(p.text[r.start-int(v.start-v.name) : r.end])
-			}
-			if v.end > v.start {
-				change -= p.series.hashOf(prefix[v.name:v.end])
-			}
+		change := -v.hash
+		switch {
+		case string(name) == float:
+			change += p.series.labelHash(pair{name, p.text[r.start:r.end]}, p.typ())
+		case r.end > r.start:
+			change += p.series.hashOf(p.text[r.start-int(v.start-v.name) : r.end])
 		}
 		id += change
 		if p.shape.hasParts && !isPart(string(name), p.typ(), family) {

@@ -54,6 +54,7 @@ type shapeLine struct {
 // labelPlace is where a label stands in a line: offsets from its start.
 type labelPlace struct {
 	name, start, end uint16 // of the name, and of the value without its quotes
+	hash             uint64 // see seriesSet.labelHash
 }
 
 // sampleName is what becomes of a name of samples.
@@ -144,7 +145,7 @@ func (s *shape) add(p *parser, renamed int32) {
 		s.text, line.insert, line.outEnd = head, uint32(insert), uint32(len(head))
 	} else {
 		line.out, line.insert, line.outEnd = line.start, line.start+uint32(l.insert-l.start), line.end
-		line.values = valuesOf(l)
+		line.values = valuesOf(l, &p.series, p.typ())
 	}
 	if len(p.metrics) > 0 {
 		line.metricHash = p.metrics[len(p.metrics)-1]
@@ -156,7 +157,7 @@ func (s *shape) add(p *parser, renamed int32) {
 }
 
 // valuesOf finds the labels of a canonical line. It returns nil if a value has escapes.
-func valuesOf(l *line) []labelPlace {
+func valuesOf(l *line, series *seriesSet, under metricType) []labelPlace {
 	if l.end-l.start > math.MaxUint16 || len(l.labels) > math.MaxUint8 {
 		return nil
 	}
@@ -167,7 +168,7 @@ func valuesOf(l *line) []labelPlace {
 			return nil
 		}
 		start := at + len(label.name) + len(`="`)
-		values[i] = labelPlace{uint16(at), uint16(start), uint16(start + len(label.value))}
+		values[i] = labelPlace{uint16(at), uint16(start), uint16(start + len(label.value)), series.labelHash(label, under)}
 		at = start + len(label.value) + len(`",`)
 	}
 	return values
