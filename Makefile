@@ -3,6 +3,7 @@
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 MODULES  := . tests
 LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci-lint
+BENCHSTAT := go tool -modfile=$(CURDIR)/tests/tools/benchstat/go.mod benchstat
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := build
@@ -48,7 +49,9 @@ integration: components ## on a real API server, real exporters and a real Prome
 	cd tests && go test -count=1 -timeout 20m ./...
 
 bench: ## reading and merging, the time to the first scrape with 1,000 pods, and whole processes beside two yardsticks
-	go test -run '^$$' -bench . -benchmem ./proxy/exposition
+	@mkdir -p bin
+	go test -run '^$$' -bench . -benchmem -count 6 ./proxy/exposition > bin/bench.txt
+	$(BENCHSTAT) bin/bench.txt
 	cd tests && go test -count=1 -run '^$$' -bench . -benchtime 10x ./integration
 	cd tests && go run ./bench
 

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // catalogKey is what a shape depends on, besides the lines themselves.
@@ -13,11 +14,17 @@ type catalogKey struct {
 	labels string // the names of the target's labels
 }
 
+// renewal is how long a full catalog stays at least before it is begun anew: shapes that
+// no body has any more must not keep others out, nor may learning be all that is done.
+const renewal = 10 * time.Minute
+
 // catalog is the shapes that were learned from bodies. It only grows; when it is full,
 // bodies of new shapes are read by the reference engine.
 type catalog struct {
 	key     catalogKey
-	limit   int    // bytes of all shapes
+	limit   int // bytes of all shapes
+	made    time.Time
+	isFull  atomic.Bool
 	labels  Labels // their names count
 	seed    maphash.Seed
 	first   atomic.Pointer[shape] // of a body: a guess
@@ -34,7 +41,7 @@ type catalog struct {
 
 func newCatalog(key catalogKey, labels Labels, limit int) *catalog {
 	return &catalog{
-		key: key, limit: limit, labels: labels, seed: maphash.MakeSeed(),
+		key: key, limit: limit, made: time.Now(), labels: labels, seed: maphash.MakeSeed(),
 		byHead: make(map[string]*shape), names: make(map[string]uint32), claimants: make(map[uint32]*shape),
 	}
 }
@@ -54,6 +61,7 @@ func (c *catalog) add(key string, s *shape) *shape {
 		return known
 	}
 	if c.size+s.size() > c.limit {
+		c.isFull.Store(true)
 		return nil
 	}
 	c.size += s.size()
@@ -81,7 +89,11 @@ func (c *catalog) replace(older, newer *shape) *shape {
 		return newest
 	}
 	newer.learner.version = older.learner.version + 1
-	if c.size+newer.size() > c.limit || newer.learner.version > maxVersions {
+	if newer.learner.version > maxVersions {
+		return nil
+	}
+	if c.size+newer.size() > c.limit {
+		c.isFull.Store(true)
 		return nil
 	}
 	c.size += newer.size()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Reader reads bodies as Read does, much faster and in much less memory where they
@@ -84,7 +85,7 @@ func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
 	defer r.mu.Unlock()
 	key := catalogKey{in: in, out: opts.Format, labels: opts.Labels.key}
 	c := r.catalogs[key]
-	if c == nil {
+	if c == nil || c.isFull.Load() && time.Since(c.made) > renewal {
 		c = newCatalog(key, opts.Labels, r.limit)
 		r.catalogs[key] = c
 	}

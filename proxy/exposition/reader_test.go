@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 )
 
 // checkSame reads bodies with both engines and checks that they say the same of each,
@@ -155,6 +157,33 @@ func TestReaderLearnsWhatIsCommon(t *testing.T) {
 	if n := read("foreign 2\n"); n != 0 {
 		t.Errorf("%d unknown lines of a known name", n)
 	}
+}
+
+// Shapes that no body has any more do not keep others out for ever.
+func TestReaderForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewReader(10_000)
+		isPacked := func(name string) bool {
+			body, err := r.Read(strings.NewReader("# TYPE "+name+" gauge\n"+name+" 1\n"), Options{ContentType: textType})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return unknownLines(body) == 0
+		}
+		for i := range 100 {
+			isPacked(fmt.Sprintf("old_%d", i))
+		}
+		if isPacked("new") {
+			t.Error("there is no limit")
+		}
+		if !isPacked("old_0") {
+			t.Error("what is known is forgotten")
+		}
+		time.Sleep(renewal + time.Second)
+		if !isPacked("new") {
+			t.Error("what is old is not forgotten")
+		}
+	})
 }
 
 // A body comes in pieces of any size.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -83,4 +86,36 @@ func peakMiB(t *testing.T, pid int) (peak int) {
 		t.Fatal(err)
 	}
 	return peak / 1024
+}
+
+// Without MEMORY_LIMIT it is 80 % of what the container allows.
+func TestMemoryLimitOfTheContainer(t *testing.T) {
+	procs := limitedCgroup(t, 200<<20)
+	command := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ > "$1" && exec "$2" scrape`, "sh", procs, shared.binary)
+	command.Env = []string{"KUBECONFIG=" + kubeconfig(t), "POD_LABEL_SELECTOR=test=nothing"}
+	out, err := command.CombinedOutput()
+	if want := fmt.Sprintf("bytes=%d", 160<<20); err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v, and the log has no %s:\n%s", err, want, out)
+	}
+}
+
+// limitedCgroup makes a cgroup with a memory limit, and returns the file that takes
+// the processes.
+func limitedCgroup(t *testing.T, limit int) (procs string) {
+	t.Helper()
+	for parent, file := range map[string]string{"/sys/fs/cgroup/memory": "memory.limit_in_bytes", "/sys/fs/cgroup": "memory.max"} {
+		if _, err := os.Stat(filepath.Join(parent, "cgroup.procs")); err != nil {
+			continue
+		}
+		dir := filepath.Join(parent, fmt.Sprintf("metrics-proxy-test-%d", os.Getpid()))
+		if os.Mkdir(dir, 0o700) != nil {
+			continue
+		}
+		t.Cleanup(func() { _ = os.Remove(dir) })
+		if os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(limit)), 0o600) == nil {
+			return filepath.Join(dir, "cgroup.procs")
+		}
+	}
+	t.Skip("no cgroup can be made here")
+	return ""
 }

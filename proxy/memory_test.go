@@ -1,0 +1,33 @@
+package main
+
+import (
+	"log/slog"
+	"math"
+	"runtime/debug"
+	"testing"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+)
+
+func TestLimitMemory(t *testing.T) {
+	before := debug.SetMemoryLimit(math.MaxInt64)
+	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	for _, test := range []struct {
+		name           string
+		configured     config.MemoryLimit
+		goMemLimit     int64 // that of GOMEMLIMIT
+		want, wantOfGo int64
+	}{
+		{"none", 0, math.MaxInt64, 0, math.MaxInt64},
+		{"a size", 200 << 20, math.MaxInt64, 200 << 20, 200<<20 - programMemory},
+		{"GOMEMLIMIT too", 200 << 20, 50 << 20, 200 << 20, 50 << 20},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			debug.SetMemoryLimit(test.goMemLimit)
+			got := limitMemory(test.configured, slog.New(slog.DiscardHandler))
+			if ofGo := debug.SetMemoryLimit(-1); got != test.want || ofGo != test.wantOfGo {
+				t.Errorf("the limit is %d and Go's %d, want %d and %d", got, ofGo, test.want, test.wantOfGo)
+			}
+		})
+	}
+}
