@@ -4,7 +4,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 MODULES  := . tests
 LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci-lint
 BENCHSTAT := go tool -modfile=$(CURDIR)/tests/tools/benchstat/go.mod benchstat
-FUZZTIME ?= 10s
+FUZZTIME ?= 20000x
 
 .DEFAULT_GOAL := build
 .PHONY: help build demo test format lint unit fuzz components integration bench clean
@@ -36,7 +36,7 @@ unit: ## with the race detector, and against Prometheus's own parser
 	go test -race ./proxy/...
 	cd tests && go test ./differential
 
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## each fuzz target for FUZZTIME: a duration, or so many inputs (with a duration the fuzzer now and then fails at its end on a busy machine)
 	go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
 	go test -run '^$$' -fuzz FuzzProtobuf -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
 	cd tests && go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./differential
