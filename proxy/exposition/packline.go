@@ -143,7 +143,7 @@ func (p *packer) takeLine() error {
 			return p.takeKnown(i, p.pos+p.shape.length(i))
 		}
 	}
-	for _, i := range []int{p.likest(), next - 1} {
+	for _, i := range p.candidates() {
 		if taken, err := p.takeVariant(i); taken {
 			return err
 		}

@@ -53,22 +53,31 @@ func (p *packer) takeVariant(i int) (bool, error) {
 	return true, nil
 }
 
-// likest returns the line of the shape, among those that may come next, that ends as
-// the line that comes does: the variants of a line differ from it before its end.
-func (p *packer) likest() int {
+// candidates returns lines of the shape that the line that comes may be a variant of,
+// the likest one first: one that ends as it does, since variants of a line differ from
+// it before its end, and then one of the same name.
+func (p *packer) candidates() [2]int {
 	text, next := p.text[p.pos:], p.expected
-	text = text[:bytes.IndexByte(text, '\n')]
-	end := bytes.LastIndexByte(text, ' ') + 1
-	if end < 8 {
-		return next
-	}
-	last := binary.LittleEndian.Uint64(text[end-8:])
+	found := [2]int{-1, -1}
 	for i := max(next-1, 0); i < min(next+lookAhead, len(p.shape.lines)); i++ {
-		if prefix := p.shape.prefix(i); len(prefix) >= 8 && binary.LittleEndian.Uint64(prefix[len(prefix)-8:]) == last {
-			return i
+		l := &p.shape.lines[i]
+		if found[1] < 0 && l.values != nil && bytes.HasPrefix(text, p.shape.text[l.start:l.insert]) {
+			found[1] = i
 		}
 	}
-	return next
+	text = text[:bytes.IndexByte(text, '\n')]
+	end := bytes.LastIndexByte(text, ' ') + 1
+	if found[1] < 0 || end < 8 {
+		return found
+	}
+	last := binary.LittleEndian.Uint64(text[end-8:])
+	for i := found[1]; i < min(next+lookAhead, len(p.shape.lines)); i++ {
+		if prefix := p.shape.prefix(i); len(prefix) >= 8 && binary.LittleEndian.Uint64(prefix[len(prefix)-8:]) == last {
+			found[0] = i
+			break
+		}
+	}
+	return found
 }
 
 // matchVariant compares the line that comes with one of the shape, notes the values

@@ -77,6 +77,24 @@ func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
 	}
 }
 
+// Many read through the same shapes, while others add to them.
+func TestReaderIsSafeForConcurrentUse(t *testing.T) {
+	all := bodies(t)
+	r := NewReader(32 << 20)
+	for i := range uint64(8) {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(i, i))
+			for range 100 {
+				b := all[rng.IntN(len(all))]
+				for _, format := range answers {
+					checkSame(t, r, format, b, deviate(rng, b, all), deviate(rng, b, all))
+				}
+			}
+		})
+	}
+}
+
 // deviate drops, repeats, moves, changes and borrows lines of a body.
 func deviate(rng *rand.Rand, b testBody, all []testBody) testBody {
 	lines := strings.SplitAfter(b.text, "\n")
