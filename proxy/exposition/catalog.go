@@ -72,8 +72,9 @@ func (c *catalog) add(key string, s *shape) *shape {
 // enter makes a shape known. The catalog must be locked.
 func (c *catalog) enter(key string, s *shape) {
 	s.key, s.index, s.number = key, uint32(len(c.shapes)), uint32(len(c.byHead))
+	s.isContested = new(atomic.Bool)
 	if older := c.byHead[key]; older != nil {
-		s.number = older.number
+		s.number, s.isContested = older.number, older.isContested
 	}
 	s.complete(c)
 	c.shapes = append(c.shapes, s)

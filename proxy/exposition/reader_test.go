@@ -77,6 +77,29 @@ func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
 	}
 }
 
+// A family's number must fit into an operation.
+func TestReaderTakesManyFamilies(t *testing.T) {
+	r := NewReader(32 << 20)
+	var body strings.Builder
+	for i := range maxRun {
+		fmt.Fprintf(&body, "m%d 1\n", i)
+	}
+	for _, further := range []string{"", "new 1\n", "newer{x=\"1\"} 2\n", "newer{y=\"2\",z=\"3\"} 3\n"} {
+		text := body.String() + further
+		want, err := Read(strings.NewReader(text), Options{ContentType: textType})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := r.Read(strings.NewReader(text), Options{ContentType: textType})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := write(t, Merge(Format{}, []Part{{Body: want}})), write(t, Merge(Format{}, []Part{{Body: got}})); a != b {
+			t.Errorf("with %q they differ", further)
+		}
+	}
+}
+
 // Many read through the same shapes, while others add to them.
 func TestReaderIsSafeForConcurrentUse(t *testing.T) {
 	all := bodies(t)

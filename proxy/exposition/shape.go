@@ -18,7 +18,7 @@ type shape struct {
 	current     *declaration // that the head makes; nil if it makes none
 	families    []family     // of the answer, to which the lines belong; one, mostly
 	claims      []claim
-	isContested atomic.Bool // another shape has a claim to the same name
+	isContested *atomic.Bool // another shape has a claim to the same name; the same in all versions
 
 	text     []byte // of all lines
 	lines    []shapeLine
@@ -125,7 +125,7 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	if len(s.bySeries) != len(s.lines) { // one series at several times
 		return nil
 	}
-	if p.exported() > 0 && len(s.families) > 1 {
+	if p.exported() > 0 && len(s.families) > 1 || len(s.families) > maxRun {
 		return nil
 	}
 	// The TYPE of the family before would hold on, or another name is declared.
