@@ -74,7 +74,7 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 		switch {
 		case err != nil:
 			return err
-		case len(name) == 0 && !(isQuoted && ofExemplar) || !utf8.Valid(name): // Prometheus takes "" in an exemplar
+		case len(name) == 0 && (!isQuoted || !ofExemplar) || !utf8.Valid(name): // Prometheus takes "" in an exemplar
 			return fmt.Errorf("want a label name, found %q", s.peek())
 		case ofExemplar && bytes.IndexByte(name, '\n') >= 0:
 			return errors.New("a raw line feed in a label name")

@@ -81,10 +81,10 @@ func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
 func TestReaderTakesManyFamilies(t *testing.T) {
 	r := NewReader(32 << 20)
 	var body strings.Builder
-	for i := range maxRun {
+	for i := range maxRun + 1 {
 		fmt.Fprintf(&body, "m%d 1\n", i)
 	}
-	for _, further := range []string{"", "new 1\n", "newer{x=\"1\"} 2\n", "newer{y=\"2\",z=\"3\"} 3\n"} {
+	for _, further := range []string{"", "new{x=\"1\"} 2\n", "new{y=\"2\",z=\"3\"} 3\n"} {
 		text := body.String() + further
 		want, err := Read(strings.NewReader(text), Options{ContentType: textType})
 		if err != nil {
