@@ -77,6 +77,23 @@ func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
 	}
 }
 
+// Shapes of several programs, and of what they have in common, contest names, get newer
+// versions, and fill a catalog.
+func TestReaderEqualsReferenceWhereProgramsMix(t *testing.T) {
+	all := bodies(t)
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		for _, format := range answers {
+			r := NewReader([]int{32 << 20, 20_000}[seed%2])
+			few := []testBody{all[rng.IntN(len(all))], all[rng.IntN(len(all))], all[rng.IntN(len(all))]}
+			for range 60 {
+				b := few[rng.IntN(3)]
+				checkSame(t, r, format, b, deviate(rng, b, few), deviate(rng, deviate(rng, few[rng.IntN(3)], all), few))
+			}
+		}
+	}
+}
+
 // A family's number must fit into an operation.
 func TestReaderTakesManyFamilies(t *testing.T) {
 	r := NewReader(32 << 20)
