@@ -59,7 +59,7 @@ func (p *parser) addLineAsProtobuf() error {
 	if len(l.timestamp) > 0 {
 		if l.millis == 0 { // would be none
 			p.body.conflicts[conflict{TimestampConflict, string(l.name)}]++
-			return nil
+			return l.checkLabels()
 		}
 		m.TimestampMs = proto.Int64(l.millis)
 	}

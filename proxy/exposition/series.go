@@ -23,14 +23,11 @@ import (
 // returns how many labels became exported ones.
 func (p *parser) resolveLabels() (exported int, err error) {
 	l := &p.line
-	if name := repeatedName(l.labels); name != nil {
-		return 0, fmt.Errorf("label %.80s stands twice", name)
+	if err := l.checkLabels(); err != nil {
+		return 0, err
 	}
 	isEscaped := p.opts.Format.escaping != model.NoEscaping
 	needsWork := func(a pair) bool { return p.opts.Labels.has(a.name) || isEscaped && !isBareLabel(a.name) }
-	if slices.ContainsFunc(l.labels, func(a pair) bool { return string(a.name) == "__name__" }) {
-		return 0, errors.New("label __name__ is not allowed")
-	}
 	if !slices.ContainsFunc(l.labels, needsWork) {
 		return 0, nil
 	}
@@ -59,6 +56,17 @@ func (p *parser) resolveLabels() (exported int, err error) {
 		r.name = []byte(name)
 	}
 	return len(renamed), nil
+}
+
+// checkLabels checks that the label names are distinct, and none is the metric's name.
+func (l *line) checkLabels() error {
+	if name := repeatedName(l.labels); name != nil {
+		return fmt.Errorf("label %.80s stands twice", name)
+	}
+	if slices.ContainsFunc(l.labels, func(a pair) bool { return string(a.name) == "__name__" }) {
+		return errors.New("label __name__ is not allowed")
+	}
+	return nil
 }
 
 // escapeLabel is escapeName for a label name, which may hold no colon either.
