@@ -9,14 +9,12 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 )
 
 // cgroupShare is how much of the container's memory the process uses by default: the
 // rest is for what the runtime does not count.
 const cgroupShare = 0.8
-
-// programMemory is what the program itself takes: the runtime does not count it.
-const programMemory = 16 << 20
 
 // limitMemory makes the garbage collector keep to the limit, unless GOMEMLIMIT says
 // otherwise, and returns it in bytes, or 0 for none.
@@ -37,7 +35,7 @@ func limitMemory(configured config.MemoryLimit, logger *slog.Logger) int64 {
 		return 0
 	}
 	if isUnset := debug.SetMemoryLimit(-1) == math.MaxInt64; isUnset {
-		debug.SetMemoryLimit(limit - programMemory)
+		debug.SetMemoryLimit(limit - scrape.ProgramMemory)
 	}
 	logger.Info("memory is limited", "bytes", limit)
 	return limit

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 )
 
 func TestLimitMemory(t *testing.T) {
@@ -19,7 +20,7 @@ func TestLimitMemory(t *testing.T) {
 		want, wantOfGo int64
 	}{
 		{"none", 0, math.MaxInt64, 0, math.MaxInt64},
-		{"a size", 200 << 20, math.MaxInt64, 200 << 20, 200<<20 - programMemory},
+		{"a size", 200 << 20, math.MaxInt64, 200 << 20, 200<<20 - scrape.ProgramMemory},
 		{"GOMEMLIMIT too", 200 << 20, 50 << 20, 200 << 20, 50 << 20},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -36,13 +36,16 @@ func (m *Merged) groupFamilies() map[string]*group {
 	if slices.ContainsFunc(parts, func(p Part) bool { return p.HasUp }) {
 		groups[upName] = &group{name: upName, isOurs: true}
 	}
-	for _, s := range m.packedSources() {
-		g := groups[s.family.name]
+	add := func(key string, s source) {
+		g := groups[key]
 		if g == nil {
 			g = &group{name: s.family.name}
-			groups[g.name] = g
+			groups[key] = g
 		}
 		g.sources = append(g.sources, s)
+	}
+	for _, s := range m.packedSources() {
+		add(s.family.name, s)
 	}
 	for i, p := range parts {
 		if p.Body == nil {
@@ -57,12 +60,7 @@ func (m *Merged) groupFamilies() map[string]*group {
 			if p.Body.format.syntax == protobuf && (f.name != upName || f.typ != gauge) { // our up is a gauge
 				key = fmt.Sprintf("%d %s", f.typ, f.name) // a name may have families of several types
 			}
-			g := groups[key]
-			if g == nil {
-				g = &group{name: f.name}
-				groups[key] = g
-			}
-			g.sources = append(g.sources, source{f, []member{{int32(i), uint32(f.first)}}})
+			add(key, source{f, []member{{int32(i), uint32(f.first)}}})
 		}
 	}
 	for _, g := range groups {
@@ -77,31 +75,26 @@ func (m *Merged) packedSources() []source {
 	var all []source
 	for c, parts := range packedByCatalog(m.parts) {
 		shapes, families := c.all()
-		counts := make([]int, families+1)
+		counts := make([]int, families)
 		total := 0
 		for _, p := range parts {
-			for _, v := range p.visits {
-				for i := range shapes[v.shape].families {
-					counts[shapes[v.shape].families[i].id]++
-					total++
-				}
+			for f := range p.families(shapes) {
+				counts[f.id]++
+				total++
 			}
 		}
 		members := take(parts[0].pools, &parts[0].pools.members, total) // of all families, one behind the other
 		m.members, m.pools = append(m.members, members), parts[0].pools
 		sources := make([]source, families)
-		for id, n := range counts[:families] {
+		for id, n := range counts {
 			sources[id].members = members[len(members) : len(members) : len(members)+n]
 			members = members[:len(members)+n]
 		}
 		for _, p := range parts {
-			for _, v := range p.visits {
-				for i := range shapes[v.shape].families {
-					f := &shapes[v.shape].families[i]
-					if p.hasSamples(f, v.at) {
-						s := &sources[f.id]
-						s.family, s.members = f, append(s.members, member{p.part, v.at})
-					}
+			for f, at := range p.families(shapes) {
+				if p.hasSamples(f, at) {
+					s := &sources[f.id]
+					s.family, s.members = f, append(s.members, member{p.part, at})
 				}
 			}
 		}

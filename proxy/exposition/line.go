@@ -147,15 +147,12 @@ func (s *scanner) braces(l *line) error {
 			return fmt.Errorf("want a label name, found %q", s.peek())
 		}
 		l.canonical = len(s.blanks()) == 0 && l.canonical
-		if c := s.peek(); isQuoted && (c == ',' || c == '}') {
+		if isQuoted && s.isAlone() {
 			if named {
-				return errors.New("a second metric name")
+				return errSecondName
 			}
 			named, l.name = true, name
-			if c == ',' {
-				s.pos++
-				s.blanks()
-			}
+			s.blanks()
 			continue
 		}
 		if err := s.labelValue(l, name); err != nil {
@@ -178,6 +175,18 @@ func (s *scanner) braces(l *line) error {
 		return errors.New("no metric name")
 	}
 	return nil
+}
+
+var errSecondName = errors.New("a second metric name")
+
+// isAlone says whether a quoted name has no value, and so is the metric's, and takes
+// the comma behind it.
+func (s *scanner) isAlone() bool {
+	if s.peek() == ',' {
+		s.pos++
+		return true
+	}
+	return s.peek() == '}'
 }
 
 // quotedName takes a metric or label name in quotes and returns it unescaped. A NUL

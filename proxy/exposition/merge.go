@@ -115,20 +115,15 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 		}
 	}
 	slices.SortFunc(families, func(a, b *mergedFamily) int {
-		return cmp.Or(compareBools(b.isOurs, a.isOurs), strings.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ))
+		switch {
+		case a.isOurs:
+			return -1
+		case b.isOurs:
+			return 1
+		}
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.typ, b.typ))
 	})
 	return families
-}
-
-// compareBools orders false before true.
-func compareBools(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
 
 // addTo adds the group's families as they are. Of the units those that are declared

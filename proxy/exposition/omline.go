@@ -79,14 +79,11 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 		case ofExemplar && bytes.IndexByte(name, '\n') >= 0:
 			return errors.New("a raw line feed in a label name")
 		}
-		if c := s.peek(); isQuoted && (c == ',' || c == '}') {
+		if isQuoted && s.isAlone() {
 			if named {
-				return errors.New("a second metric name")
+				return errSecondName
 			}
 			named, l.name = true, name
-			if c == ',' {
-				s.pos++
-			}
 			continue
 		}
 		if err := s.omLabel(l, name, ofExemplar); err != nil {

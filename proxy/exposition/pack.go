@@ -86,7 +86,7 @@ func (p *packer) pack() error {
 		case !more:
 			return p.checkClaims()
 		}
-		if p.in == openMetrics && p.atEOF() {
+		if p.isEOF(p.text[p.pos:]) {
 			if err := p.takeEOF(); err != nil {
 				return err
 			}
@@ -121,14 +121,22 @@ func (p *packer) endChunk() error {
 	if len(p.ops.buf) == 0 {
 		return nil
 	}
-	_, capacity := class(len(p.ops.buf))
-	if err := p.opts.reserve(int64(capacity)); err != nil {
+	chunk, err := keep(p, &p.packed.pools.bytes, p.ops.buf)
+	if err != nil {
 		return err
 	}
-	chunk := append(take(p.packed.pools, &p.packed.pools.bytes, len(p.ops.buf)), p.ops.buf...)
 	p.packed.chunks = append(p.packed.chunks, chunk)
 	p.ops.buf = p.ops.buf[:0]
 	return nil
+}
+
+// keep copies a part of the packed body into reserved memory of the pools.
+func keep[T any](p *packer, from *pool[T], s []T) ([]T, error) {
+	_, capacity := class(len(s))
+	if err := p.opts.reserve(bytesOf[T](capacity)); err != nil {
+		return nil, err
+	}
+	return append(take(p.packed.pools, from, len(s)), s...), nil
 }
 
 // more makes sure that the text has a whole line, and returns false at the end of the
@@ -181,8 +189,10 @@ func (p *packer) fill() error {
 
 var eof = []byte("# EOF\n")
 
-// atEOF says whether the end of OpenMetrics comes.
-func (p *packer) atEOF() bool { return bytes.HasPrefix(p.text[p.pos:], eof) }
+// isEOF says whether lines begin with the end of OpenMetrics.
+func (p *packer) isEOF(lines []byte) bool {
+	return p.in == openMetrics && bytes.HasPrefix(lines, eof)
+}
 
 // takeEOF takes the end of OpenMetrics, after which nothing may come.
 func (p *packer) takeEOF() error {

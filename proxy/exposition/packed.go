@@ -2,6 +2,7 @@ package exposition
 
 import (
 	"encoding/binary"
+	"iter"
 	"slices"
 )
 
@@ -55,8 +56,8 @@ const maxRun = 1<<14 - 1
 
 // A tail is what stands behind the blank after name and labels, with the line feed. It
 // is stored behind its length in one byte. A longer one, and one that is written in
-// another form than it came, is stored behind longTail as two strings; the second one is empty if it equals
-// the first.
+// another form than it came, is stored behind longTail as two strings; the second one is
+// empty if it equals the first.
 const (
 	maxTail  = 250
 	longTail = 255
@@ -200,14 +201,28 @@ func (p *packed) each(f *family, at uint32, yield func(sampleText) bool) {
 		}
 		s := sampleText{text: l.out, insert: l.insert, under: under}
 		if l.known >= 0 {
-			line := &f.shape.lines[l.known]
-			text = append(text[:0], f.shape.text[line.out:line.outEnd]...)
-			text = append(text, l.out...)
-			s.text, s.insert = text, int(line.insert-line.out)
+			head, insert := f.shape.written(l.known)
+			text = append(append(text[:0], head...), l.out...)
+			s.text, s.insert = text, insert
 		}
 		s.text = s.text[:len(s.text)-1] // the line feed
 		if !yield(s) {
 			return
+		}
+	}
+}
+
+// families goes through the families of the visits' shapes, each with the place of its
+// visit. shapes are those of the catalog.
+func (p *packed) families(shapes []*shape) iter.Seq2[*family, uint32] {
+	return func(yield func(*family, uint32) bool) {
+		for _, v := range p.visits {
+			families := shapes[v.shape].families
+			for i := range families {
+				if !yield(&families[i], v.at) {
+					return
+				}
+			}
 		}
 	}
 }

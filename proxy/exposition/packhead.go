@@ -46,10 +46,10 @@ func (p *packer) isAt(s *shape) bool {
 	if !ok || len(s.head) == 0 || len(rest) == 0 {
 		return false
 	}
-	if rest[0] != '#' && s.isEmpty() {
-		return false
-	}
-	if rest[0] != '#' || p.in == openMetrics && bytes.HasPrefix(rest, eof) {
+	switch {
+	case rest[0] != '#':
+		return !s.isEmpty()
+	case p.isEOF(rest):
 		return true
 	}
 	name := metadataName(rest)
@@ -78,7 +78,7 @@ func (p *packer) headLength() (int, error) {
 		if lines[0] == '\n' {
 			return p.shape == nil && name == nil
 		}
-		if lines[0] != '#' || p.in == openMetrics && bytes.HasPrefix(lines, eof) {
+		if lines[0] != '#' || p.isEOF(lines) {
 			return false
 		}
 		other := metadataName(lines)
@@ -112,8 +112,11 @@ func (p *packer) lengthWhile(from, size int, isOfKind func(lines []byte) bool) (
 // hasSamples says whether samples come behind a head of that length.
 func (p *packer) hasSamples(headLength int) bool {
 	rest := p.text[p.pos+headLength:]
-	return len(rest) > 0 && rest[0] != '#' && rest[0] != '\n'
+	return len(rest) > 0 && isSample(rest)
 }
+
+// isSample says whether lines begin with a sample.
+func isSample(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' }
 
 // learnSize is from how many bytes of a family its shape is made. The learner adds what
 // is behind.
@@ -123,7 +126,7 @@ const learnSize = 256 << 10
 // the place of one that was learned where the family had no samples, if there is one.
 func (p *packer) learn(empty *shape, key []byte, headLength int) (*shape, error) {
 	key = bytes.Clone(key) // reading on moves it
-	end, err := p.lengthWhile(headLength, learnSize, func(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' })
+	end, err := p.lengthWhile(headLength, learnSize, isSample)
 	if err != nil {
 		return nil, err
 	}

@@ -158,10 +158,8 @@ func (p *packer) takeLine() error {
 
 // takeKnown takes a line of the shape, whose tail stands at a place of the text.
 func (p *packer) takeKnown(i, at int) error {
-	if len(p.seen) > 0 || i < p.high {
-		if !p.isFirst(i) {
-			return errOdd
-		}
+	if (len(p.seen) > 0 || i < p.high) && !p.isFirst(i) {
+		return errOdd
 	}
 	raw, out, err := p.tail(at)
 	if err != nil {

@@ -61,8 +61,9 @@ func (p *packer) candidates() [2]int {
 	found := [2]int{-1, -1}
 	for i := max(next-1, 0); i < min(next+lookAhead, len(p.shape.lines)); i++ {
 		l := &p.shape.lines[i]
-		if found[1] < 0 && l.values != nil && bytes.HasPrefix(text, p.shape.text[l.start:l.insert]) {
+		if l.values != nil && bytes.HasPrefix(text, p.shape.text[l.start:l.insert]) {
 			found[1] = i
+			break
 		}
 	}
 	text = text[:bytes.IndexByte(text, '\n')]

@@ -60,9 +60,8 @@ func (out *writer) visit(ops []byte, f *family, labels []byte) {
 		case l.family != f.index:
 			continue
 		case l.known >= 0:
-			line := &f.shape.lines[l.known]
-			out.buf = appendLabelled(out.buf, f.shape.text[line.out:line.outEnd], int(line.insert-line.out), labels)
-			out.buf = append(out.buf, l.out...)
+			head, insert := f.shape.written(l.known)
+			out.buf = append(appendLabelled(out.buf, head, insert, labels), l.out...)
 		default:
 			out.buf = appendLabelled(out.buf, l.out, l.insert, labels)
 		}

@@ -104,11 +104,9 @@ func (p *packer) read() (*Body, error) {
 	if err := p.endChunk(); err != nil {
 		return nil, err
 	}
-	_, capacity := class(len(p.visits))
-	if err := p.opts.reserve(bytesOf[visit](capacity)); err != nil {
+	if p.packed.visits, err = keep(p, &p.packed.pools.visits, p.visits); err != nil {
 		return nil, err
 	}
-	p.packed.visits = append(take(p.packed.pools, &p.packed.pools.visits, len(p.visits)), p.visits...)
 	return p.body, nil
 }
 

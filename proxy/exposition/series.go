@@ -147,13 +147,14 @@ func (set *seriesSet) identity(l *line, under metricType) uint64 {
 
 // labelHash is that of the label as a canonical line has it, but for the last quote.
 func (set *seriesSet) labelHash(p pair, under metricType) uint64 {
+	if len(p.value) == 0 {
+		return 0
+	}
 	var h maphash.Hash
 	h.SetSeed(set.seed)
 	_, _ = h.Write(p.name)
 	_, _ = h.WriteString(`="`)
 	switch {
-	case len(p.value) == 0:
-		return 0
 	case string(p.name) == under.floatLabel():
 		_, _ = h.WriteString(canonicalFloat(unescape(p.value)))
 	case bytes.IndexByte(p.value, '\\') >= 0:

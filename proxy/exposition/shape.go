@@ -74,6 +74,12 @@ type claim struct {
 
 func (s *shape) prefix(i int) []byte { return s.text[s.lines[i].start:s.lines[i].end] }
 
+// written is a line as it is written, up to the value, and where the labels come.
+func (s *shape) written(i int) (head []byte, insert int) {
+	l := &s.lines[i]
+	return s.text[l.out:l.outEnd], int(l.insert - l.out)
+}
+
 func (s *shape) length(i int) int { return int(s.lines[i].end - s.lines[i].start) }
 
 // isAt says whether a text begins with a line of the shape. Lines that do not match

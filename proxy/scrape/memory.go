@@ -11,10 +11,14 @@ import (
 // errMemory is what a target is down with that is shed to stay within MEMORY_LIMIT.
 var errMemory = errors.New("shed, or MEMORY_LIMIT would be passed: raise it, or let more replicas share the targets")
 
-// What the process needs that is not measured, in bytes: the pages of the program itself,
-// and what reading a body takes besides what is kept of it.
+// ProgramMemory is what the pages of the program itself take, in bytes. The runtime does
+// not count them.
+const ProgramMemory = 16 << 20
+
+// What the process needs besides, and is not measured, in bytes: what is between two
+// measurements, and what reading a body takes besides what is kept of it.
 const (
-	programMemory = 24 << 20
+	passingMemory = 8 << 20
 	readingMemory = 1 << 20
 )
 
@@ -47,7 +51,11 @@ func (m *memory) tune() {
 	defer m.mu.Unlock()
 	if eager := m.keeper.KeptMemory() > largeBodies; m.isTunable && eager != m.eager {
 		m.eager = eager
-		debug.SetGCPercent(map[bool]int{false: usualGC, true: usualGC / 2}[eager])
+		percent := usualGC
+		if eager {
+			percent /= 2
+		}
+		debug.SetGCPercent(percent)
 	}
 }
 
@@ -63,7 +71,7 @@ type keeper interface {
 // newMemory bounds bodies so that the process keeps to a limit, where so many are read at
 // a time.
 func newMemory(limit int64, reading int, k keeper) *memory {
-	return &memory{limit: limit, fixed: programMemory + int64(reading)*readingMemory, least: minMemory, keeper: k, inUse: memoryInUse, isTunable: os.Getenv("GOGC") == ""}
+	return &memory{limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory, least: minMemory, keeper: k, inUse: memoryInUse, isTunable: os.Getenv("GOGC") == ""}
 }
 
 // memoryInUse is what the process uses, with what lived at the last garbage collection.
