@@ -99,14 +99,15 @@ func (c *Client) decode(resp *http.Response) (io.Reader, error) {
 // patientBody calls a function when it has been waited for too long.
 type patientBody struct {
 	io.ReadCloser
-	timer *time.Timer
-	left  time.Duration
+	impatient func()
+	timer     *time.Timer // of impatient
+	left      time.Duration
 }
 
 func newPatientBody(body io.ReadCloser, impatient func()) *patientBody {
 	timer := time.AfterFunc(patience, impatient)
 	timer.Stop()
-	return &patientBody{body, timer, patience}
+	return &patientBody{body, impatient, timer, patience}
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
@@ -116,10 +117,10 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	start := time.Now()
 	b.timer.Reset(b.left)
 	n, err := b.ReadCloser.Read(p)
-	if !b.timer.Stop() {
-		b.left = 0
+	b.timer.Stop()
+	if b.left -= time.Since(start); b.left <= 0 { // the timer may be late
+		b.impatient()
 	}
-	b.left -= time.Since(start)
 	return n, err
 }
 
