@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -16,7 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Field numbers of MetricFamily and Metric.
+// Field numbers of MetricFamily.
 const (
 	familyType   protowire.Number = 3
 	familyMetric protowire.Number = 4
@@ -88,6 +89,9 @@ func decodeFamily(at int, message []byte) (protoFamily, error) {
 		case number == familyMetric && typ == protowire.BytesType:
 			metric, _ := protowire.ConsumeBytes(value)
 			mf.metrics = append(mf.metrics, span{at + pos - len(metric), at + pos})
+			if err := checkLabels(metric); err != nil {
+				return mf, fmt.Errorf("metric %.80s: %w", mf.GetName(), err)
+			}
 		case number == familyType && typ == protowire.VarintType:
 			if t, _ := protowire.ConsumeVarint(value); t > uint64(dto.MetricType_GAUGE_HISTOGRAM) {
 				return mf, fmt.Errorf("metric %.80s has the unknown type %d", mf.GetName(), t)
@@ -95,6 +99,41 @@ func decodeFamily(at int, message []byte) (protoFamily, error) {
 		}
 	}
 	return mf, nil
+}
+
+// checkLabels checks the labels of a Metric: a name may not be empty, and name and value
+// are valid UTF-8. A LabelPair may have either several times: the last one counts, and
+// Prometheus checks them all (prompb/io/prometheus/client/decoder.go parseLabel).
+func checkLabels(metric []byte) error {
+	for label := range byteFields(metric, metricLabel) {
+		for name := range byteFields(label, labelName) {
+			if len(name) == 0 || !utf8.Valid(name) {
+				return fmt.Errorf("label name %.80q is empty or not valid UTF-8", name)
+			}
+		}
+		for value := range byteFields(label, labelValue) {
+			if !utf8.Valid(value) {
+				return fmt.Errorf("label value %.80q is not valid UTF-8", value)
+			}
+		}
+	}
+	return nil
+}
+
+// byteFields goes through the strings or messages of a valid message that a field has.
+func byteFields(message []byte, field protowire.Number) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(message) > 0 {
+			number, typ, n := protowire.ConsumeTag(message)
+			value := message[n:]
+			message = value[protowire.ConsumeFieldValue(number, typ, value):]
+			if number == field && typ == protowire.BytesType {
+				if s, _ := protowire.ConsumeBytes(value); !yield(s) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // checkWireTypes refuses fields of another wire type than theirs, as Prometheus's
@@ -126,8 +165,9 @@ func checkWireTypes(m protoreflect.Message) error {
 }
 
 // checkFamily checks what Prometheus checks (textparse protobufparse.go, and the
-// scrape loop): names and texts are valid UTF-8, no label stands twice, also not
-// beside the le or quantile that it makes, and native histograms are consistent.
+// scrape loop) besides checkLabels: name and help are valid UTF-8, no label is without a
+// name, or stands twice beside the le or quantile that it makes, and native histograms
+// are consistent.
 func checkFamily(mf protoFamily) error {
 	switch {
 	case mf.GetName() == "" || !utf8.ValidString(mf.GetName()):
@@ -147,8 +187,8 @@ func checkFamily(mf protoFamily) error {
 			made = "quantile"
 		}
 		for _, l := range m.GetLabel() {
-			if l.GetName() == "" || !utf8.ValidString(l.GetName()) || !utf8.ValidString(l.GetValue()) {
-				return fmt.Errorf("metric %.80s: label %.80q=%.80q is empty or not valid UTF-8", mf.GetName(), l.GetName(), l.GetValue())
+			if l.GetName() == "" { // there is none
+				return fmt.Errorf("metric %.80s: label %.80q has no name", mf.GetName(), l.GetValue())
 			}
 			if l.GetName() == made && l.GetValue() != "" {
 				return fmt.Errorf("metric %.80s: label %s stands twice", mf.GetName(), made)
