@@ -150,7 +150,7 @@ func (b *Body) text(s *sample) []byte {
 // left out.
 func (b *Body) Release() {
 	if b.packed != nil {
-		b.packed.release()
+		b.packed.retire()
 	}
 }
 

@@ -14,8 +14,7 @@ func (l *line) appendTo(dst []byte) (text []byte, insert int) {
 	return l.appendTail(dst), insert
 }
 
-// appendHead writes name and labels, with names quoted where they must be and labels
-// with an empty value left out, and a blank.
+// appendHead writes name and labels, with names quoted where they must be, and a blank.
 func (l *line) appendHead(dst []byte) (text []byte, insert int) {
 	open := isBareMetric(l.name) // the next label opens the braces
 	hasBraces := !open
@@ -27,9 +26,6 @@ func (l *line) appendHead(dst []byte) (text []byte, insert int) {
 	}
 	insert = len(dst)
 	for _, p := range l.labels {
-		if len(p.value) == 0 {
-			continue
-		}
 		if open {
 			dst = append(dst, '{')
 			insert = len(dst)

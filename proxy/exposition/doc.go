@@ -50,6 +50,12 @@
 // lacks. Writing goes through the visits of a family and puts line, labels and tail
 // together (writer.visits).
 //
+// A target deviates from the shapes today as it did in the last scrape: its series are
+// the same. So the packed body is kept until the target's next one has been read along
+// it (packer.follow): line by line it says which line of the shape comes, or what stands
+// in place of which label values. As long as that is so, nothing is searched, and nothing
+// has to be checked for coming twice. Where another line comes, the shape takes over.
+//
 // Whatever cannot be understood family by family (a family in two places, one name in
 // two families, a TYPE that is missing, a syntax error) makes a body odd. A packed body
 // loses nothing, so it is written again as it came, and the reference engine takes it

@@ -42,6 +42,7 @@ func FuzzMerge(f *testing.F) {
 		r, first, second := NewReader(32<<20), testBody{"a", isReadBy[aIsOpenMetrics], a}, testBody{"b", isReadBy[bIsOpenMetrics], b}
 		checkSame(t, r, format, first, second)
 		checkSame(t, r, format, second, first, first)
+		checkSame(t, r, format, second, second, first) // read along the ones before, or not
 		answer := write(t, Merge(format, parts))
 		again, err := Read(strings.NewReader(answer), Options{Format: format, ContentType: format.ContentType()})
 		if err != nil {

@@ -24,7 +24,6 @@ type packer struct {
 	parser  // takes lines apart that the shape does not know. Its text is whole lines of buf
 	catalog *catalog
 	src     io.Reader
-	by      uint64 // whose body it is
 	buf     []byte
 	end     int  // of what was read, in buf
 	isLast  bool // src is at its end
@@ -32,6 +31,8 @@ type packer struct {
 	isFull  bool // buf was filled by the last read: the body comes fast
 
 	packed      *packed
+	last        *packed // what the target answered last; nil if that is not known
+	nextVisit   int     // of last, that is expected
 	visits      []visit
 	visited     []uint32 // by shape.number: the last body that has it
 	bodies      uint32   // that were begun
@@ -40,15 +41,17 @@ type packer struct {
 	late        []lateClaim
 
 	// Of the visit:
-	shape     *shape // nil before the first
-	ops       packedOps
-	start     int      // where they begin in ops.buf
-	high      int      // lines of the shape from here on have not come yet
-	seen      []bool   // which lines have, once one came late; else empty
-	extras    idSet    // identities of the lines that the shape does not know
-	parts     []uint64 // in OpenMetrics, of each of these: which metric it is of
-	grouper   grouper
-	regrouped []byte // operations
+	shape       *shape // nil before the first
+	ops         packedOps
+	start       int      // where they begin in ops.buf
+	high        int      // lines of the shape from here on have not come yet
+	seen        []bool   // which lines have, once one came late; else empty
+	extras      idSet    // identities of the lines that the shape does not know
+	parts       []uint64 // in OpenMetrics, of each of these: which metric it is of
+	grouper     grouper
+	isFollowing bool     // trail has told all lines so far
+	trail       unpacker // of the visit in last
+	trailOrder  int      // bytes of its order, in ops
 
 	replaced []replaced   // of the line
 	anchor   int          // the line of the shape behind the last known one
@@ -63,11 +66,12 @@ type lateClaim struct{ id, number uint32 }
 func (p *packer) begin(c *catalog, pools *pools, src io.Reader, opts Options) {
 	p.parser = parser{in: c.key.in, opts: opts, body: &Body{format: opts.Format, conflicts: map[conflict]int{}}, line: line{labels: p.line.labels}}
 	p.series.seed = c.seed
-	p.by = maphash.Bytes(c.seed, opts.Labels.text)
 	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
 	p.isFull = false
 	p.scratch = max(chunkSize+readSize, cap(p.ops.buf)+cap(p.buf))
-	p.packed, p.shape, p.families, p.mayConflict = &packed{catalog: c, pools: pools}, nil, 0, false
+	p.packed = &packed{catalog: c, target: maphash.Bytes(c.seed, opts.Labels.text), pools: pools}
+	p.last, p.nextVisit = pools.last.take(p.packed.target), 0
+	p.shape, p.families, p.mayConflict = nil, 0, false
 	p.visits, p.late = p.visits[:0], p.late[:0]
 	p.body.packed = p.packed
 	p.ops = packedOps{buf: p.ops.buf[:0], run: -1}
@@ -101,7 +105,9 @@ func (p *packer) pack() error {
 			return err
 		}
 		if p.shape.hasParts {
-			p.group()
+			if err := p.group(); err != nil {
+				return err
+			}
 		}
 		if p.extras.count > 0 {
 			if further := p.shape.learner.visited(); further != nil {

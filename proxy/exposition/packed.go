@@ -4,15 +4,28 @@ import (
 	"encoding/binary"
 	"iter"
 	"slices"
+	"time"
 )
 
 // packed is a body as the shapes of its families, and what they do not tell: values,
 // and lines that deviate. It loses nothing: from it the body can be written again.
 type packed struct {
-	catalog *catalog
-	visits  []visit  // of pools.visits
-	chunks  [][]byte // of pools.bytes
-	pools   *pools
+	catalog  *catalog
+	target   uint64   // whose body it is
+	visits   []visit  // of pools.visits
+	chunks   [][]byte // of pools.bytes
+	pools    *pools
+	deviates bool // it is more than the lines of its shapes, one after the other
+	answered time.Time
+}
+
+// size is the memory that it takes, in bytes.
+func (p *packed) size() int64 {
+	size := bytesOf[visit](cap(p.visits))
+	for _, c := range p.chunks {
+		size += int64(cap(c))
+	}
+	return size
 }
 
 // release gives the memory back.
@@ -24,6 +37,18 @@ func (p *packed) release() {
 		give(p.pools, &p.pools.visits, p.visits)
 	}
 	p.chunks, p.visits = nil, nil
+}
+
+// retire gives the memory back, or keeps it so that the next body of the target can be
+// read along this one.
+func (p *packed) retire() {
+	if !p.deviates {
+		p.release()
+		return
+	}
+	last := *p
+	p.chunks, p.visits, p.deviates = nil, nil, false
+	p.pools.last.put(&last)
 }
 
 // visit is a family in a body.
@@ -48,11 +73,15 @@ const (
 const (
 	otherSkip     = iota // a varint: the number of the shape's line that comes next
 	otherNoSample        // bytes of the body that are no sample
-	otherVariant         // a varint: the number of the shape's line; the values that it replaces; the tail
+	otherVariant         // varints: the number of the shape's line, and how many values it replaces; these; the tail
+	otherOrder           // before all others: in which order the lines are written. See appendOrder
 )
 
 // maxRun bounds the number of an operation.
 const maxRun = 1<<14 - 1
+
+// A value that a variant replaces is two varints, how many bytes behind the one before it
+// stands and how long it is in the shape's line, and the string that stands there instead.
 
 // A tail is what stands behind the blank after name and labels, with the line feed. It
 // is stored behind its length in one byte. A longer one, and one that is written in
@@ -69,8 +98,6 @@ type packedLine struct {
 	family   int32  // of the shape; -1 for what is no sample
 	raw, out []byte // the tail of a known line, all of another: as it came, and as it is written
 	insert   int    // of another line, see writer.sample
-	op       []byte // its operation, or that of a known line the stored tail
-	variant  int    // of which line of the shape it is a variant, or -1
 }
 
 // unpacker goes through the lines of a visit.
@@ -91,13 +118,17 @@ func (p *packed) unpack(s *shape, at uint32) unpacker {
 func (u *unpacker) startsWithSample() bool { return u.ops[0]&3 == opRun || u.ops[0]&3 == opExtra }
 
 func (u *unpacker) string() []byte {
-	length, n := binary.Uvarint(u.ops)
-	s := u.ops[n : n+int(length)]
-	u.ops = u.ops[n+int(length):]
+	length := u.number()
+	s := u.ops[:length]
+	u.ops = u.ops[length:]
 	return s
 }
 
 func (u *unpacker) number() int {
+	if n := u.ops[0]; n < 0x80 { // most are
+		u.ops = u.ops[1:]
+		return int(n)
+	}
 	number, n := binary.Uvarint(u.ops)
 	u.ops = u.ops[n:]
 	return int(number)
@@ -106,27 +137,31 @@ func (u *unpacker) number() int {
 // variant takes a variant.
 func (u *unpacker) variant(l *packedLine) {
 	u.next = u.number()
-	line, prefix := &u.shape.lines[u.next], u.shape.prefix(u.next)
+	line, rest := &u.shape.lines[u.next], u.shape.prefix(u.next)
 	u.next++
-	count := int(u.ops[0])
-	u.ops = u.ops[1:]
-	text, from := u.text[:0], 0
-	for range count {
-		v := line.values[u.ops[0]]
-		u.ops = u.ops[1:]
-		text = append(text, prefix[from:v.start]...)
-		text = append(text, u.string()...)
-		from = int(v.end)
+	text := u.text[:0]
+	for range u.number() {
+		before, value, behind := u.replacement(rest)
+		text = append(append(text, before...), value...)
+		rest = behind
 	}
-	text = append(text, prefix[from:]...)
+	text = append(text, rest...)
 	length := len(text)
 	raw, out := u.tail()
 	text = append(text, out...)
-	*l = packedLine{known: -1, variant: u.next - 1, family: line.family, out: text, raw: text, insert: int(line.insert - line.out)}
+	*l = packedLine{known: -1, family: line.family, out: text, raw: text, insert: int(line.insert - line.out)}
 	u.text = text
 	if len(out) > 0 && &raw[0] != &out[0] {
 		l.raw = slices.Concat(text[:length], raw)
 	}
+}
+
+// replacement takes one of a variant: what stands before it in the rest of the shape's
+// line, the value that replaces the one there, and what stands behind that.
+func (u *unpacker) replacement(rest []byte) (before, value, behind []byte) {
+	start := u.number()
+	end := start + u.number()
+	return rest[:start], u.string(), rest[end:]
 }
 
 // tail takes a tail, as it came and as it is written.
@@ -145,57 +180,73 @@ func (u *unpacker) tail() (raw, out []byte) {
 	return raw, out
 }
 
-// line takes the next line, and returns false if there is none.
-func (u *unpacker) line(l *packedLine) bool {
+// inRun goes on to the next line if it is in a run, and says whether it is.
+func (u *unpacker) inRun() bool {
 	for u.left == 0 {
-		from := u.ops
-		op := binary.LittleEndian.Uint16(u.ops)
-		n := int(op >> 2)
-		u.ops = u.ops[2:]
-		switch op & 3 {
-		case opEnd:
-			return false
-		case opRun:
-			u.left = n
-		case opOther:
-			switch n {
-			case otherNoSample:
-				*l = packedLine{known: -1, variant: -1, family: -1, raw: u.string()}
-				return u.took(l, from)
-			case otherVariant:
-				u.variant(l)
-				return u.took(l, from)
-			}
+		switch op := binary.LittleEndian.Uint16(u.ops); {
+		case op&3 == opRun:
+			u.ops, u.left = u.ops[2:], int(op>>2)
+		case op == otherSkip<<2|opOther:
+			u.ops = u.ops[2:]
 			u.next = u.number()
-		case opExtra:
-			*l = packedLine{known: -1, variant: -1, family: int32(n), raw: u.string(), out: u.string()}
-			if len(l.out) == 0 {
-				l.out = l.raw
-			}
-			l.insert = u.number()
-			return u.took(l, from)
+		case op == otherOrder<<2|opOther:
+			u.takeOrder()
+		default:
+			return false
 		}
 	}
-	from := u.ops
-	*l = packedLine{known: u.next, variant: -1, family: u.shape.lines[u.next].family}
-	l.raw, l.out = u.tail()
-	u.next++
-	u.left--
-	return u.took(l, from)
+	return true
 }
 
-func (u *unpacker) took(l *packedLine, from []byte) bool {
-	l.op = from[:len(from)-len(u.ops)]
+// line takes the next line in the order in which they came, and returns false if there
+// is none.
+func (u *unpacker) line(l *packedLine) bool {
+	if u.inRun() {
+		*l = packedLine{known: u.next, family: u.shape.lines[u.next].family}
+		l.raw, l.out = u.tail()
+		u.next++
+		u.left--
+		return true
+	}
+	op := binary.LittleEndian.Uint16(u.ops)
+	u.ops = u.ops[2:]
+	switch n := int(op >> 2); {
+	case op&3 == opEnd:
+		return false
+	case op&3 == opExtra:
+		*l = packedLine{known: -1, family: int32(n), raw: u.string(), out: u.string()}
+		if len(l.out) == 0 {
+			l.out = l.raw
+		}
+		l.insert = u.number()
+	case n == otherVariant:
+		u.variant(l)
+	default: // otherNoSample
+		*l = packedLine{known: -1, family: -1, raw: u.string()}
+	}
 	return true
+}
+
+func (u *unpacker) skipTail() {
+	if n := int(u.ops[0]); n != longTail {
+		u.ops = u.ops[1+n:]
+		return
+	}
+	u.tail()
+}
+
+// isAtEnd says whether there is no line any more.
+func (u *unpacker) isAtEnd() bool {
+	return u.left == 0 && binary.LittleEndian.Uint16(u.ops)&3 == opEnd
 }
 
 // each is Body.each for a packed body.
 func (p *packed) each(f *family, at uint32, yield func(sampleText) bool) {
-	u := p.unpack(f.shape, at)
 	under := f.shape.typ()
-	var l packedLine
 	var text []byte
-	for u.line(&l) {
+	u := p.unpack(f.shape, at)
+	var places []linePlace
+	for l := range u.ordered(&places) {
 		if l.family != f.index {
 			continue
 		}

@@ -1,15 +1,21 @@
 package exposition
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // packedOps writes the operations of a visit.
 type packedOps struct {
 	buf  []byte
 	run  int // where the operation of the open run stands, or -1
 	next int // the line of the shape that is expected
+
+	deviates bool // some operation is more than a run
 }
 
 func (o *packedOps) op(kind, n int) {
+	o.deviates = o.deviates || kind >= opOther
 	o.buf = binary.LittleEndian.AppendUint16(o.buf, uint16(n<<2|kind))
 }
 
@@ -89,10 +95,13 @@ func (o *packedOps) variant(i int, values []replaced, text []byte) {
 	o.closeRun()
 	o.op(opOther, otherVariant)
 	o.buf = binary.AppendUvarint(o.buf, uint64(i))
-	o.buf = append(o.buf, byte(len(values)))
+	o.buf = binary.AppendUvarint(o.buf, uint64(len(values)))
+	done := uint16(0)
 	for _, v := range values {
-		o.buf = append(o.buf, byte(v.label))
+		o.buf = binary.AppendUvarint(o.buf, uint64(v.place.start-done))
+		o.buf = binary.AppendUvarint(o.buf, uint64(v.place.end-v.place.start))
 		o.string(text[v.start:v.end])
+		done = v.place.end
 	}
 	o.next = i + 1
 }
@@ -107,4 +116,50 @@ func (o *packedOps) noSample(raw []byte) {
 func (o *packedOps) end() {
 	o.closeRun()
 	o.op(opEnd, 0)
+}
+
+// copy stores an operation as it stands in another body, up to the tail that comes next.
+func (o *packedOps) copy(op []byte, next int) {
+	o.closeRun()
+	o.deviates = true
+	o.buf = append(o.buf, op...)
+	o.next = next
+}
+
+// order stores the order in which the lines are written: the first operation of a visit.
+func (o *packedOps) order(order []byte) {
+	o.op(opOther, otherOrder)
+	o.string(order)
+}
+
+// insertOrder puts the order in front of the visit that stands at a place. order[i] is
+// which line is written as the i-th.
+func (o *packedOps) insertOrder(at int, order []int32) {
+	first := packedOps{run: -1}
+	first.order(appendOrder(nil, order))
+	o.buf = slices.Insert(o.buf, at, first.buf...)
+	o.closeRun()
+}
+
+// drop removes operations.
+func (o *packedOps) drop(start, end int) {
+	o.buf = slices.Delete(o.buf, start, end)
+	o.closeRun()
+}
+
+// appendOrder appends lines that follow each other as how many are skipped, and how many
+// they are.
+func appendOrder(dst []byte, order []int32) []byte {
+	next := int32(0)
+	for len(order) > 0 {
+		n := 1
+		for n < len(order) && order[n] == order[0]+int32(n) {
+			n++
+		}
+		dst = binary.AppendVarint(dst, int64(order[0]-next))
+		dst = binary.AppendUvarint(dst, uint64(n))
+		next = order[0] + int32(n)
+		order = order[n:]
+	}
+	return dst
 }

@@ -19,32 +19,25 @@ type grouper struct {
 	starts []int32             // by rank: where its lines come
 }
 
-// group brings the samples of each metric together, as parser.groupMetrics does.
-// Most bodies have them so.
-func (p *packer) group() {
+// group says in which order lines are to be written so that the samples of each metric
+// stand together, as parser.groupMetrics brings them. Most bodies have them so.
+func (p *packer) group() error {
+	if p.isFollowing {
+		if p.trail.isAtEnd() {
+			return nil // the trail's order it is
+		}
+		if err := p.leaveTrail(); err != nil {
+			return err
+		}
+	}
 	if len(p.parts) == 0 && len(p.seen) == 0 && p.shape.isGrouped {
-		return
+		return nil
 	}
 	g := &p.grouper
-	if g.rank(p.shape, p.ops.buf[p.start:], p.parts) {
-		return
+	if !g.rank(p.shape, p.ops.buf[p.start:], p.parts) {
+		p.ops.insertOrder(p.start, g.sorted())
 	}
-	ops := packedOps{run: -1, buf: p.regrouped[:0]}
-	for _, i := range g.sorted() {
-		l := &g.lines[i]
-		if l.known >= 0 {
-			ops.line(l.known)
-		} else {
-			ops.closeRun()
-			if l.variant >= 0 {
-				ops.next = l.variant + 1
-			}
-		}
-		ops.buf = append(ops.buf, l.op...)
-	}
-	ops.end()
-	p.ops.buf = append(p.ops.buf[:p.start], ops.buf...)
-	p.regrouped = ops.buf
+	return nil
 }
 
 // rank goes through the lines of a visit, and says whether those of each metric stand

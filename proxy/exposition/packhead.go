@@ -161,6 +161,7 @@ func (p *packer) beginVisit(s *shape) error {
 	p.high, p.seen, p.parts, p.noted = 0, p.seen[:0], p.parts[:0], nil
 	p.anchor, p.expected = 0, 0
 	p.extras.clear()
+	p.findTrail()
 	p.visits = append(p.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
 	return nil
 }

@@ -22,12 +22,22 @@ func (p *packer) visit() error {
 			if p.in == openMetrics {
 				return errOdd
 			}
+			if err := p.leaveTrail(); err != nil {
+				return err
+			}
 			p.ops.noSample(p.text[p.pos : p.pos+1])
 			p.pos++
 			continue
 		}
 		before := p.body.series
-		if p.run(); p.body.series == before {
+		switch {
+		case p.isFollowing:
+			if !p.follow() {
+				if err := p.leaveTrail(); err != nil {
+					return err
+				}
+			}
+		case p.run(maxRun) == 0:
 			if err := p.takeLine(); err != nil {
 				return err
 			}
@@ -39,24 +49,21 @@ func (p *packer) visit() error {
 }
 
 // run takes lines of the shape one after the other, as far as they come so, and with
-// plain values. This is where the time is spent.
-func (p *packer) run() {
+// plain values, but not more than limit, and returns how many. This is where the time is
+// spent.
+func (p *packer) run(limit int) int {
 	first := p.expected
-	if first < p.high && len(p.seen) == 0 || first == len(p.shape.lines) {
-		return
+	if !p.isFollowing && first < p.high && len(p.seen) == 0 || first == len(p.shape.lines) {
+		return 0
 	}
-	if first != p.ops.next {
-		if !p.shape.isAt(first, p.text[p.pos:]) {
-			return
-		}
-		p.ops.skipTo(first)
-	}
+	before := p.ops
+	p.ops.skipTo(first)
 	text, buf, shapeText := p.text[p.pos:], p.ops.buf, p.shape.text
 	if p.ops.run < 0 {
 		buf = append(buf, opRun, 0)
 	}
 	start, n := len(buf), 0
-	for lines := p.shape.lines[first:min(len(p.shape.lines), first+p.ops.room())]; n < len(lines); n++ {
+	for lines := p.shape.lines[first:min(len(p.shape.lines), first+min(limit, p.ops.room()))]; n < len(lines); n++ {
 		l := &lines[n]
 		length := int(l.end - l.start)
 		if len(text) <= length || string(text[:length]) != string(shapeText[l.start:l.end]) {
@@ -74,7 +81,8 @@ func (p *packer) run() {
 		}
 	}
 	if n == 0 {
-		return
+		p.ops = before
+		return 0
 	}
 	if p.ops.run < 0 {
 		p.ops.run = start - 2
@@ -86,6 +94,7 @@ func (p *packer) run() {
 	p.anchor, p.expected = p.ops.next, p.ops.next
 	p.body.series += n
 	p.pos = len(p.text) - len(text)
+	return n
 }
 
 func (p *packer) noteRenamed(l *shapeLine) {
@@ -158,7 +167,7 @@ func (p *packer) takeLine() error {
 
 // takeKnown takes a line of the shape, whose tail stands at a place of the text.
 func (p *packer) takeKnown(i, at int) error {
-	if (len(p.seen) > 0 || i < p.high) && !p.isFirst(i) {
+	if !p.isFollowing && (len(p.seen) > 0 || i < p.high) && !p.isFirst(i) {
 		return errOdd
 	}
 	raw, out, err := p.tail(at)
@@ -204,17 +213,22 @@ func (p *packer) tail(at int) (raw, out []byte, err error) {
 // it.
 func (p *packer) isFirst(i int) bool {
 	if len(p.seen) == 0 {
-		p.seen = append(p.seen, make([]bool, len(p.shape.lines))...)
-		u := unpacker{shape: p.shape, ops: p.opsSoFar()}
-		for l := (packedLine{}); u.line(&l); {
-			if l.known >= 0 {
-				p.seen[l.known] = true
-			}
-		}
+		p.recall()
 	}
 	isFirst := !p.seen[i]
 	p.seen[i] = true
 	return isFirst
+}
+
+// recall notes which lines of the shape have come so far.
+func (p *packer) recall() {
+	p.seen = append(p.seen, make([]bool, len(p.shape.lines))...)
+	u := unpacker{shape: p.shape, ops: p.opsSoFar()}
+	for l := (packedLine{}); u.line(&l); {
+		if l.known >= 0 {
+			p.seen[l.known] = true
+		}
+	}
 }
 
 // opsSoFar are the operations of the visit with an end.
@@ -273,7 +287,7 @@ func (p *packer) noteUnknown(id, metric uint64, prefix []byte) {
 	if p.shape.hasParts {
 		p.parts = append(p.parts, metric)
 	}
-	p.noted = p.shape.learner.note(p.by, prefix, p.anchor, p.noted)
+	p.noted = p.shape.learner.note(p.packed.target, prefix, p.anchor, p.noted)
 }
 
 // keepOther keeps the line that was scanned, of a family of the shape.

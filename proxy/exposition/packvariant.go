@@ -13,8 +13,8 @@ const maxReplaced = 15
 // replaced is a label value of a line that stands in place of the one of the shape's
 // line.
 type replaced struct {
-	label      int // of the line
-	start, end int // of the value, in the text
+	place      labelPlace // in the shape's line
+	start, end int        // of the value, in the text
 }
 
 // takeVariant takes a line that has another one's layout and other label values. It
@@ -105,8 +105,7 @@ func (p *packer) matchVariant(i int) int {
 		if length < 0 || !isPlainValue(text[start:start+length]) {
 			return 0
 		}
-		label := len(p.shape.lines[i].values) - len(values)
-		p.replaced = append(p.replaced, replaced{label, p.pos + start, p.pos + start + length})
+		p.replaced = append(p.replaced, replaced{v, p.pos + start, p.pos + start + length})
 		from, at = int(v.end), start+length
 	}
 }
@@ -145,7 +144,7 @@ func (p *packer) identify(line *shapeLine) (id, metric uint64) {
 	prefix := p.shape.text[line.start:line.end]
 	float, family := p.typ().floatLabel(), p.shape.families[line.family].name
 	for _, r := range p.replaced {
-		v := line.values[r.label]
+		v := r.place
 		name := prefix[v.name : v.start-2]
 		change := -v.hash
 		switch {

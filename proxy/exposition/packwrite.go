@@ -1,7 +1,5 @@
 package exposition
 
-import "encoding/binary"
-
 // packedPart is what writing needs of a part with a packed body, close together:
 // writing goes through all parts for each family.
 type packedPart struct {
@@ -41,13 +39,15 @@ func (out *writer) visits(parts []packedPart, f *family, members []member) {
 func (out *writer) visit(ops []byte, f *family, labels []byte) {
 	u := unpacker{shape: f.shape, ops: ops, text: out.variant}
 	defer func() { out.variant = u.text }()
+	if u.isReordered() {
+		for l := range u.ordered(&out.places) {
+			out.line(l, f, labels)
+		}
+		return
+	}
 	var l packedLine
 	for {
-		if u.left == 0 && u.ops[0]&3 == opRun {
-			u.left = int(binary.LittleEndian.Uint16(u.ops) >> 2)
-			u.ops = u.ops[2:]
-		}
-		if u.left > 0 {
+		if u.inRun() {
 			out.run(&u, f.index, labels)
 			if u.left == 0 {
 				continue
@@ -56,17 +56,22 @@ func (out *writer) visit(ops []byte, f *family, labels []byte) {
 		if !u.line(&l) {
 			return
 		}
-		switch {
-		case l.family != f.index:
-			continue
-		case l.known >= 0:
-			head, insert := f.shape.written(l.known)
-			out.buf = append(appendLabelled(out.buf, head, insert, labels), l.out...)
-		default:
-			out.buf = appendLabelled(out.buf, l.out, l.insert, labels)
-		}
-		out.flushIfFull()
+		out.line(&l, f, labels)
 	}
+}
+
+// line writes a line, if it is of the family.
+func (out *writer) line(l *packedLine, f *family, labels []byte) {
+	switch {
+	case l.family != f.index:
+		return
+	case l.known >= 0:
+		head, insert := f.shape.written(l.known)
+		out.buf = append(appendLabelled(out.buf, head, insert, labels), l.out...)
+	default:
+		out.buf = appendLabelled(out.buf, l.out, l.insert, labels)
+	}
+	out.flushIfFull()
 }
 
 // run writes lines of a run, up to one with a long tail.

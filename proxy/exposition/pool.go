@@ -16,13 +16,16 @@ type pools struct {
 	used    int64 // bytes that were taken
 	peak    int64 // of used, since it was 0
 	free    int64 // bytes that can be taken
+	aside   int64 // bytes of last
+
+	last lastBodies // has a lock of its own
 }
 
 // size is the memory that all slices take, used or not.
 func (p *pools) size() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.used + p.free
+	return p.used + p.free + p.aside
 }
 
 // pool is the free slices of one type, by their class.
@@ -64,9 +67,23 @@ func give[T any](p *pools, to *pool[T], s []T) {
 	size := bytesOf[T](capacity)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.used -= size
 	p.free += size
 	to.free[index] = append(to.free[index], s[:0])
+	p.unused(size)
+}
+
+// setAside says that so many bytes are not used any more but kept by last, or the other
+// way round if they are negative.
+func (p *pools) setAside(size int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.aside += size
+	p.unused(size)
+}
+
+// unused says that so many bytes are not used any more. The pools must be locked.
+func (p *pools) unused(size int64) {
+	p.used -= size
 	if p.used == 0 { // let go of what is much more than the last scrapes took
 		if p.free > 2*p.peak {
 			p.letGo()

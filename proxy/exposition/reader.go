@@ -61,7 +61,7 @@ func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	}
 	p := r.packers.Get().(*packer)
 	defer func() {
-		if cap(p.buf)+cap(p.ops.buf)+cap(p.regrouped) < largePacker {
+		if cap(p.buf)+cap(p.ops.buf) < largePacker {
 			r.packers.Put(p)
 		}
 	}()
@@ -70,14 +70,21 @@ func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	if err != nil {
 		p.packed.release()
 	}
+	p.releaseLast()
 	return body, err
 }
 
 // KeptMemory is how many bytes of bodies the Reader keeps, in use or to be used again.
 func (r *Reader) KeptMemory() int64 { return r.pools.size() }
 
-// DropFree lets go of what is kept to be used again.
-func (r *Reader) DropFree() { r.pools.dropFree() }
+// LastBodies is how much of KeptMemory is for what targets answered last.
+func (r *Reader) LastBodies() int64 { return r.pools.last.memory() }
+
+// DropFree lets go of what is kept to be used again, and of what targets answered last.
+func (r *Reader) DropFree() {
+	r.pools.last.drop()
+	r.pools.dropFree()
+}
 
 // catalogFor returns the shapes of bodies that are read in this way.
 func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
@@ -107,6 +114,7 @@ func (p *packer) read() (*Body, error) {
 	if p.packed.visits, err = keep(p, &p.packed.pools.visits, p.visits); err != nil {
 		return nil, err
 	}
+	p.packed.deviates = p.ops.deviates
 	return p.body, nil
 }
 

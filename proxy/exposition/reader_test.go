@@ -36,12 +36,24 @@ func checkSame(t testing.TB, r *Reader, format Format, bodies ...testBody) {
 	}
 	wanted, merged := Merge(format, want), Merge(format, got)
 	if a, b := write(t, wanted), write(t, merged); a != b {
-		t.Fatalf("the reader's answer is another:\n%s\nwant\n%s\nof %q", b, a, bodies)
+		ours, theirs := firstDifference(b, a)
+		t.Fatalf("the reader's answer is another:\n%s\nwant\n%s\nof %q", ours, theirs, bodies)
 	}
 	if !reflect.DeepEqual(wanted.Conflicts(), merged.Conflicts()) {
 		t.Fatalf("conflicts %v, want %v", merged.Conflicts(), wanted.Conflicts())
 	}
 	merged.Release()
+}
+
+// firstDifference returns the first lines in which two texts differ.
+func firstDifference(a, b string) (string, string) {
+	as, bs := strings.SplitAfter(a, "\n"), strings.SplitAfter(b, "\n")
+	for i := range min(len(as), len(bs)) {
+		if as[i] != bs[i] {
+			return as[i], bs[i]
+		}
+	}
+	return strings.Join(as[min(len(as), len(bs)):], ""), strings.Join(bs[min(len(as), len(bs)):], "")
 }
 
 func TestReaderEqualsReference(t *testing.T) {
@@ -92,6 +104,124 @@ func TestReaderEqualsReferenceWhereProgramsMix(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a target answers is read along what it answered last, and that may be like it or
+// not.
+func TestReaderEqualsReferenceAlongLastBodies(t *testing.T) {
+	for seed := range uint64(20) {
+		for contentType, end := range map[string]string{textType: "", openMetricsType: "# EOF\n"} {
+			for _, format := range answers {
+				rng := rand.New(rand.NewPCG(seed, 9))
+				r := NewReader(32 << 20)
+				base := randomProgram(rng)
+				var own [3][]string
+				for i := range own {
+					own[i] = deviateMuch(rng, base)
+				}
+				for range 20 {
+					var all []testBody
+					for i := range own {
+						all = append(all, testBody{fmt.Sprint(seed, i), contentType, strings.Join(withOtherValues(rng, own[i]), "") + end})
+						if rng.IntN(4) == 0 {
+							own[i] = withOneChange(rng, own[i], base)
+						}
+					}
+					checkSame(t, r, format, all...)
+				}
+			}
+		}
+	}
+}
+
+// randomProgram is the lines of some families, as a program would have them.
+func randomProgram(rng *rand.Rand) []string {
+	var lines []string
+	for f := range 2 + rng.IntN(4) {
+		typ := []string{"counter", "gauge", "histogram", "summary"}[rng.IntN(4)]
+		lines = append(lines, fmt.Sprintf("# TYPE f%d %s\n", f, typ))
+		for i := range 1 + rng.IntN(6) {
+			labels := fmt.Sprintf("a=\"v%d\",b=\"%s\"", i, strings.Repeat("w", rng.IntN(12)))
+			add := func(suffix, label string) {
+				lines = append(lines, fmt.Sprintf("f%d%s{%s%s} 0\n", f, suffix, labels, label))
+			}
+			switch typ {
+			case "counter":
+				add("_total", "")
+			case "gauge":
+				add("", "")
+			case "histogram":
+				add("_bucket", ",le=\"0.5\"")
+				add("_bucket", ",le=\"+Inf\"")
+				add("_count", "")
+				add("_sum", "")
+			case "summary":
+				add("", ",quantile=\"0.5\"")
+				add("_sum", "")
+				add("_count", "")
+			}
+		}
+	}
+	return lines
+}
+
+// deviateMuch changes a good part of the sample lines.
+func deviateMuch(rng *rand.Rand, lines []string) []string {
+	for range len(lines) / 3 {
+		lines = withOneChange(rng, lines, lines)
+	}
+	return lines
+}
+
+// withOneChange drops, changes, adds or moves a sample line.
+func withOneChange(rng *rand.Rand, lines, base []string) []string {
+	lines = slices.Clone(lines)
+	i := rng.IntN(len(lines))
+	line := lines[i]
+	if line[0] == '#' {
+		return lines
+	}
+	switch rng.IntN(7) {
+	case 0:
+		return slices.Delete(lines, i, i+1)
+	case 1, 2:
+		lines[i] = strings.Replace(line, "\",", fmt.Sprintf("-x%d\",", rng.IntN(100)), 1+rng.IntN(2))
+	case 3:
+		lines[i] = strings.Replace(line, "}", fmt.Sprintf(",c=\"%d\"}", rng.IntN(100)), 1)
+	case 4:
+		lines[i] = strings.Replace(line, "\",", "\\\\\",", 1) // an escape
+	case 5:
+		name, _, _ := strings.Cut(line, "{")
+		for _, other := range base { // of the same family, mostly
+			if strings.HasPrefix(other, name[:2]) && rng.IntN(3) == 0 {
+				return slices.Insert(lines, i, strings.Replace(other, "\",", fmt.Sprintf("-y%d\",", rng.IntN(100)), 1))
+			}
+		}
+	case 6:
+		if i+1 < len(lines) && lines[i+1][0] != '#' {
+			lines[i], lines[i+1] = lines[i+1], lines[i]
+		}
+	}
+	return lines
+}
+
+// withOtherValues changes the value of each sample line, and now and then it is an
+// unusual one.
+func withOtherValues(rng *rand.Rand, lines []string) []string {
+	lines = slices.Clone(lines)
+	for i, line := range lines {
+		if name, _, ok := strings.Cut(line, "} "); ok {
+			value := fmt.Sprint(rng.IntN(1000))
+			switch rng.IntN(100) {
+			case 0:
+				value = "NaN"
+			case 1:
+				value += " 1700000000"
+			}
+			lines[i] = name + "} " + value + "\n"
+		}
+	}
+	return lines
 }
 
 // A family's number must fit into an operation.
@@ -240,6 +370,51 @@ func TestReaderForgets(t *testing.T) {
 		time.Sleep(renewal + time.Second)
 		if !isPacked("new") {
 			t.Error("what is old is not forgotten")
+		}
+	})
+}
+
+// The last body of a target is kept if it deviates from its shapes, and until nobody needs
+// it any more. What is as it was then needs no learning.
+func TestReaderKeepsLastBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewReader(32 << 20)
+		read := func(pod, samples string) *Body {
+			body, err := r.Read(strings.NewReader("# TYPE m gauge\n"+samples), Options{ContentType: textType, Labels: labelsOf("pod=" + pod)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return body
+		}
+		read("a", "m{x=\"1\"} 1\nm{x=\"2\"} 1\n").Release()
+		if n := r.LastBodies(); n != 0 {
+			t.Errorf("%d bytes are kept of a body that is its shapes", n)
+		}
+		read("b", "m{x=\"1\"} 1\nm{x=\"b\"} 1\n").Release()
+		kept := r.LastBodies()
+		if kept == 0 {
+			t.Fatal("nothing is kept of a body that deviates")
+		}
+		learner := &r.catalogFor(text, Options{Labels: labelsOf("pod=")}).shapes[0].learner
+		visits := learner.visits
+		again := read("b", "m{x=\"1\"} 3\nm{x=\"b\"} 4\n")
+		if r.LastBodies() != 0 || learner.visits != visits {
+			t.Errorf("%d bytes are kept while they are in use, %d visits with unknown lines, want 0 and %d", r.LastBodies(), learner.visits, visits)
+		}
+		again.Release()
+		time.Sleep(keptAlong * 3 / 4)
+		read("c", "m{x=\"c\"} 1\n").Release()
+		if n := r.LastBodies(); n != 2*kept {
+			t.Errorf("%d bytes are kept for two targets, want %d", n, 2*kept)
+		}
+		time.Sleep(keptAlong * 3 / 4)
+		read("c", "m{x=\"c\"} 1\n").Release()
+		if n := r.LastBodies(); n != kept {
+			t.Errorf("%d bytes are kept when a target has gone, want %d", n, kept)
+		}
+		r.DropFree()
+		if r.LastBodies() != 0 || r.KeptMemory() != 0 {
+			t.Errorf("%d and %d bytes are kept after all was dropped", r.LastBodies(), r.KeptMemory())
 		}
 	})
 }

@@ -94,7 +94,8 @@ type writer struct {
 	w       io.Writer
 	syntax  syntax
 	buf     []byte
-	variant []byte // see unpacker.text
+	variant []byte      // see unpacker.text
+	places  []linePlace // see unpacker.ordered
 	written int64
 	err     error
 }

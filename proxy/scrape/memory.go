@@ -65,6 +65,7 @@ const usualGC = 100
 // keeper keeps the memory of bodies: an exposition.Reader.
 type keeper interface {
 	KeptMemory() int64
+	LastBodies() int64
 	DropFree()
 }
 
@@ -133,6 +134,9 @@ func (l *ledger) reserve(target int, bytes int64) error {
 	}
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
+	if l.memory.bodies+bytes+l.memory.keeper.LastBodies() > l.limit {
+		l.memory.keeper.DropFree()
+	}
 	for target < l.shed && l.memory.bodies+bytes > l.limit {
 		l.shedLast(target)
 	}

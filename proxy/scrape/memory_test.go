@@ -55,6 +55,38 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
+// What targets answered last is dropped before any target is shed.
+func TestLastBodiesMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := network{hosts: map[string]behaviour{}}
+		var targets []*target.Target
+		for _, pod := range []string{"a", "b", "c", "d"} {
+			n.hosts[pod] = serves(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/plain")
+				_, _ = w.Write([]byte("# TYPE m gauge\n"))
+				for i := range 2000 {
+					_, _ = fmt.Fprintf(w, "m{i=\"%s%d\"} 1\n", pod, i)
+				}
+			})
+			targets = append(targets, at(pod))
+		}
+		c := n.newClient(t, Options{MemoryLimit: 1 << 30})
+		c.memory.inUse = func() int64 { return 0 }
+		gather(c, 5*time.Second, targets...).Release()
+		half := c.reader.LastBodies() / 2
+		if half == 0 {
+			t.Fatal("no body is kept")
+		}
+		c.memory.limit, c.memory.least = 1, half+half/2
+		a := gather(c, 5*time.Second, targets[:2]...)
+		wantReasons(t, a, target.OK, target.OK)
+		if kept := c.reader.LastBodies() + c.memory.bodies; kept > c.memory.least {
+			t.Errorf("%d bytes are kept, want at most %d", kept, c.memory.least)
+		}
+		a.Release()
+	})
+}
+
 // unlike is a body of which no line is another pod's.
 func unlike(pod string) string {
 	var b strings.Builder

@@ -1,0 +1,101 @@
+package exposition
+
+import (
+	"encoding/binary"
+	"iter"
+)
+
+// isReordered says whether lines are written in another order than they came in.
+func (u *unpacker) isReordered() bool {
+	return binary.LittleEndian.Uint16(u.ops) == otherOrder<<2|opOther
+}
+
+// takeOrder takes the order in which the lines are written, and returns nil if it is that
+// in which they came.
+func (u *unpacker) takeOrder() []byte {
+	if !u.isReordered() {
+		return nil
+	}
+	u.ops = u.ops[2:]
+	return u.string()
+}
+
+// linePlace is where a line stands in the operations of a visit.
+type linePlace struct {
+	at    int32 // of its operation, or of the stored tail of a line of the shape
+	known int32 // which line of the shape; -1 of others
+}
+
+// places appends the places of all lines. The unpacker must be at their beginning.
+func (u *unpacker) places(dst []linePlace) []linePlace {
+	all := u.ops
+	for {
+		at := int32(len(all) - len(u.ops))
+		op := binary.LittleEndian.Uint16(u.ops)
+		u.ops = u.ops[2:]
+		switch n := int(op >> 2); {
+		case op&3 == opEnd:
+			return dst
+		case op&3 == opRun:
+			for range n {
+				dst = append(dst, linePlace{int32(len(all) - len(u.ops)), int32(u.next)})
+				u.skipTail()
+				u.next++
+			}
+			continue
+		case op&3 == opExtra:
+			u.string()
+			u.string()
+			u.number()
+		case n == otherSkip:
+			u.next = u.number()
+			continue
+		case n == otherNoSample:
+			u.string()
+		case n == otherVariant:
+			u.next = u.number() + 1
+			for range u.number() {
+				u.number()
+				u.number()
+				u.string()
+			}
+			u.skipTail()
+		}
+		dst = append(dst, linePlace{at, -1})
+	}
+}
+
+// ordered goes through the lines in the order in which they are written. A line is valid
+// until the next one. scratch is used if it is large enough.
+func (u *unpacker) ordered(scratch *[]linePlace) iter.Seq[*packedLine] {
+	return func(yield func(*packedLine) bool) {
+		var l packedLine
+		order := u.takeOrder()
+		if order == nil {
+			for u.line(&l) && yield(&l) {
+			}
+			return
+		}
+		all := u.ops
+		places := u.places((*scratch)[:0])
+		*scratch = places
+		next := 0
+		for len(order) > 0 {
+			skipped, n := binary.Varint(order)
+			order = order[n:]
+			count, n := binary.Uvarint(order)
+			order = order[n:]
+			next += int(skipped)
+			for _, place := range places[next : next+int(count)] {
+				u.ops, u.left = all[place.at:], 0
+				if place.known >= 0 {
+					u.next, u.left = int(place.known), 1
+				}
+				if u.line(&l); !yield(&l) {
+					return
+				}
+			}
+			next += int(count)
+		}
+	}
+}
