@@ -131,7 +131,7 @@ func TestWriteToInPieces(t *testing.T) {
 	labels := labelsOf("pod=a")
 	body := strings.Repeat("x", 200)
 	var lines strings.Builder
-	for i := range 2000 {
+	for i := range 8000 {
 		fmt.Fprintf(&lines, "m{i=\"%d\",l=%q} 1\n", i, body)
 	}
 	m := Merge(Format{}, []Part{{Labels: labels, Body: mustRead(t, lines.String(), labels)}})
