@@ -74,8 +74,8 @@ func TestHelp(t *testing.T) {
 		if err != nil || stderr.Len() > 0 {
 			t.Errorf("%s: error %v, standard error %q", arg, err, stderr.String())
 		}
-		for _, want := range []string{"serve", "scrape", "healthcheck", "version", "POD_LABEL_SELECTOR", "CACHE_UPDATE_INTERVAL     10s ", "METRICS_HTTP_PORT         5055 "} {
-			if !strings.Contains(stdout.String(), want) {
+		for _, want := range []string{"serve", "scrape", "healthcheck", "version", "POD_LABEL_SELECTOR", "CACHE_UPDATE_INTERVAL 10s ", "METRICS_HTTP_PORT 5055 "} {
+			if !strings.Contains(strings.Join(strings.Fields(stdout.String()), " "), want) {
 				t.Errorf("%s does not print %q but\n%s", arg, want, stdout.String())
 			}
 		}
@@ -286,5 +286,44 @@ func TestLogOfLibraries(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestShardIndex(t *testing.T) {
+	for _, test := range []struct {
+		index config.ShardIndex
+		count int
+		host  string
+		want  int // -1 is an error
+	}{
+		{2, 3, "any", 2},
+		{config.AutoShardIndex, 3, "proxy-2", 2},
+		{config.AutoShardIndex, 3, "metrics-proxy-10-0", 0},
+		{config.AutoShardIndex, 3, "proxy-3", -1},
+		{config.AutoShardIndex, 3, "proxy-7d9c5b6f4-x2x9q", -1},
+		{config.AutoShardIndex, 3, "proxy-99999999999999999999", -1},
+		{config.AutoShardIndex, 3, "2", -1},
+	} {
+		got, err := shardIndex(config.Discovery{ShardIndex: test.index, ShardCount: test.count}, func() (string, error) { return test.host, nil })
+		if test.want < 0 {
+			if want := `SHARD_INDEX is auto, SHARD_COUNT is 3 and the host name is "` + test.host + `": want `; err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("on %s: error %v, want %s", test.host, err, want)
+			}
+		} else if err != nil || got != test.want {
+			t.Errorf("on %s: index %d, error %v, want %d", test.host, got, err, test.want)
+		}
+	}
+}
+
+func TestCACertificates(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, detail := range map[string]string{"/no/such/file": "no such file", empty: "there is no certificate in it"} {
+		_, err := targetTLS(config.Scrape{CACert: path})
+		if want := fmt.Sprintf("K8S_CACERT is %q: want the path of a PEM file", path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), detail) {
+			t.Errorf("error %v, want %s ... %s", err, want, detail)
+		}
 	}
 }

@@ -24,7 +24,7 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	deadline := time.Now().Add(p.scrapeTimeout)
-	answer := p.client.Gather(ctx, p.pods.Targets(), exposition.Negotiate(""), func(int64) time.Time { return deadline })
+	answer := p.client.Gather(ctx, p.pods.Targets, exposition.Negotiate(""), func(int64) time.Time { return deadline })
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}

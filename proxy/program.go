@@ -2,9 +2,15 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,36 +39,18 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	klog.SetSlogLogger(logger)
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(logger)
-	api, err := apiConfig(c.Discovery)
-	if err != nil {
-		return nil, err
-	}
 	userAgent := "metrics-proxy/" + version
-	api.UserAgent = userAgent
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "metrics_proxy_build_info", Help: "Always 1. The version is in its label.",
 		ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 }))
 
-	var rules []discovery.LabelRule
-	for _, l := range c.Discovery.TargetLabels {
-		rules = append(rules, discovery.LabelRule(l))
+	pods, err := newPods(c.Discovery, userAgent, logger, registry)
+	if err != nil {
+		return nil, err
 	}
-	var namespaces []string
-	for _, ns := range c.Discovery.Namespaces {
-		namespaces = append(namespaces, string(ns))
-	}
-	pods, err := discovery.New(discovery.Options{
-		API:          api,
-		Selector:     c.Discovery.PodLabelSelector,
-		Namespaces:   namespaces,
-		NodeName:     c.Discovery.NodeName,
-		Labels:       rules,
-		PollInterval: time.Duration(c.Discovery.CacheUpdateInterval),
-		Logger:       logger,
-		Registerer:   registry,
-	})
+	tlsConfig, err := targetTLS(c.Scrape)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +63,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 		MemoryLimit:    limitMemory(c.Scrape.MemoryLimit, logger),
 		Fallback:       c.Scrape.FallbackProtocol.ContentType(),
 		UserAgent:      userAgent,
+		TLS:            tlsConfig,
 	})
 	timeout := time.Duration(c.Scrape.Timeout)
 	return &program{
@@ -84,6 +73,46 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 			Instance: rand.Text(), Logger: logger, Registry: registry,
 		}),
 	}, nil
+}
+
+// newPods makes what follows the pods.
+func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry *prometheus.Registry) (*discovery.Pods, error) {
+	reload := func() (*rest.Config, error) {
+		api, err := apiConfig(d)
+		if err == nil {
+			api.UserAgent = userAgent
+		}
+		return api, err
+	}
+	api, err := reload()
+	if err != nil {
+		return nil, err
+	}
+	shard, err := shardIndex(d, os.Hostname)
+	if err != nil {
+		return nil, err
+	}
+	var rules []discovery.LabelRule
+	for _, l := range d.TargetLabels {
+		rules = append(rules, discovery.LabelRule(l))
+	}
+	var namespaces []string
+	for _, ns := range d.Namespaces {
+		namespaces = append(namespaces, string(ns))
+	}
+	return discovery.New(discovery.Options{
+		API:          api,
+		Reload:       reload,
+		Selector:     d.PodLabelSelector,
+		Namespaces:   namespaces,
+		NodeName:     d.NodeName,
+		ShardCount:   d.ShardCount,
+		ShardIndex:   shard,
+		Labels:       rules,
+		PollInterval: time.Duration(d.CacheUpdateInterval),
+		Logger:       logger,
+		Registerer:   registry,
+	})
 }
 
 // apiConfig says how to reach the API server: by KUBECONFIG, or else by the
@@ -104,6 +133,47 @@ func apiConfig(d config.Discovery) (*rest.Config, error) {
 		return nil, fmt.Errorf("KUBECONFIG is %q, KUBE_CONTEXT is %q: want a kubeconfig file that can be used, and a context of it: %w", d.Kubeconfig, d.KubeContext, err)
 	}
 	return api, nil
+}
+
+// ordinal is the number at the end of the host name of a StatefulSet's pod.
+var ordinal = regexp.MustCompile(`-([0-9]{1,9})$`)
+
+// shardIndex is which of the proxies that share the pods this one is.
+func shardIndex(d config.Discovery, hostname func() (string, error)) (int, error) {
+	if d.ShardIndex != config.AutoShardIndex {
+		return int(d.ShardIndex), nil
+	}
+	name, err := hostname()
+	if err != nil {
+		return 0, fmt.Errorf("SHARD_INDEX is auto: cannot read the host name: %w", err)
+	}
+	if match := ordinal.FindStringSubmatch(name); match != nil {
+		if n, err := strconv.Atoi(match[1]); err == nil && n < d.ShardCount {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("SHARD_INDEX is auto, SHARD_COUNT is %d and the host name is %q: want a host name that ends in a number below SHARD_COUNT, such as proxy-0", d.ShardCount, name)
+}
+
+// targetTLS says how targets with https are verified.
+func targetTLS(s config.Scrape) (*tls.Config, error) {
+	c := &tls.Config{InsecureSkipVerify: s.TLSInsecureSkipVerify} //nolint:gosec // the user says so
+	if s.CACert == "" {
+		return c, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the system's CA certificates: %w", err)
+	}
+	pem, err := os.ReadFile(s.CACert)
+	if err == nil && !roots.AppendCertsFromPEM(pem) {
+		err = errors.New("there is no certificate in it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("K8S_CACERT is %q: want the path of a PEM file with CA certificates: %w", s.CACert, err)
+	}
+	c.RootCAs = roots
+	return c, nil
 }
 
 func newLogger(w io.Writer, l config.Log) *slog.Logger {

@@ -25,6 +25,8 @@ type Config struct {
 type Discovery struct {
 	PodLabelSelector    string        `env:"POD_LABEL_SELECTOR" want:"a Kubernetes label selector such as app=web,tier in (a,b)" help:"which pods are targets, if they carry prometheus.io/scrape: \"true\"; required"`
 	Namespaces          []Namespace   `env:"NAMESPACES" want:"names of namespaces, separated by commas" help:"only pods of these namespaces, separated by commas; all if unset"`
+	ShardCount          int           `env:"SHARD_COUNT" envDefault:"1" want:"a whole number, 1 to 1000" help:"how many proxies share the pods; each pod is asked by one of them"`
+	ShardIndex          ShardIndex    `env:"SHARD_INDEX" envDefault:"0" want:"a whole number from 0, less than SHARD_COUNT, or auto" help:"which of them this one is; auto = the number at the end of the host name, as in a StatefulSet"`
 	NodeName            string        `env:"NODE_NAME" want:"the name of a node" help:"only pods of this node; all if unset"`
 	Kubeconfig          string        `env:"KUBECONFIG" want:"the path of a kubeconfig file" help:"how to reach the API server; the pod's service account if unset"`
 	KubeContext         string        `env:"KUBE_CONTEXT" want:"a context of the file in KUBECONFIG" help:"context of KUBECONFIG; its current one if unset"`
@@ -41,6 +43,9 @@ type Scrape struct {
 	BodySizeLimit  Bytes       `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" want:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"largest body of a target, decoded"`
 	SampleLimit    int         `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 or more" help:"most samples of a target; 0 = no limit"`
 	MemoryLimit    MemoryLimit `env:"MEMORY_LIMIT" envDefault:"auto" want:"auto, none or a size such as 200MiB, at least 32MiB" help:"memory that the process may use; targets past it are down with reason memory; auto = 80 % of the container's limit, if it has one"`
+
+	CACert                string `env:"K8S_CACERT" want:"the path of a PEM file with CA certificates" help:"certificates of authorities, besides the system's, that targets with https may be signed by"`
+	TLSInsecureSkipVerify bool   `env:"TARGET_TLS_INSECURE_SKIP_VERIFY" envDefault:"false" want:"true or false" help:"do not verify the certificates of targets with https"`
 
 	FallbackProtocol Protocol `env:"FALLBACK_SCRAPE_PROTOCOL" want:"PrometheusText0.0.4, PrometheusText1.0.0, OpenMetricsText0.0.1, OpenMetricsText1.0.0 or PrometheusProto" help:"format to assume where a target's Content-Type is missing or unknown; such a target is down if unset"`
 }
@@ -88,6 +93,11 @@ func (d Discovery) check() []problem {
 	}
 	if d.KubeContext != "" && d.Kubeconfig == "" {
 		problems = append(problems, problem{"KUBE_CONTEXT", errors.New("KUBECONFIG is not set")})
+	}
+	if d.ShardCount < 1 || d.ShardCount > 1000 {
+		problems = append(problems, problem{"SHARD_COUNT", nil})
+	} else if d.ShardIndex != AutoShardIndex && int(d.ShardIndex) >= d.ShardCount {
+		problems = append(problems, problem{"SHARD_INDEX", fmt.Errorf("SHARD_COUNT is %d", d.ShardCount)})
 	}
 	if d.CacheUpdateInterval < Duration(time.Second) {
 		problems = append(problems, problem{"CACHE_UPDATE_INTERVAL", nil})

@@ -75,6 +75,23 @@ func (m *MemoryLimit) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// ShardIndex is which of SHARD_COUNT proxies this one is, or AutoShardIndex.
+type ShardIndex int
+
+// AutoShardIndex stands for the number at the end of the host name.
+const AutoShardIndex ShardIndex = -1
+
+// UnmarshalText reads auto or a number from 0.
+func (i *ShardIndex) UnmarshalText(text []byte) error {
+	if string(text) == "auto" {
+		*i = AutoShardIndex
+		return nil
+	}
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	*i = ShardIndex(n)
+	return err
+}
+
 // Namespace is the name of a Kubernetes namespace.
 type Namespace string
 

@@ -54,6 +54,8 @@ func targetOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool
 		ID:          fmt.Sprintf("%s:%s%.200s", pod.UID, port, pod.Annotations[pathAnnotation]),
 		Namespace:   pod.Namespace,
 		Pod:         pod.Name,
+		UID:         string(pod.UID),
+		Address:     pod.Status.PodIP,
 		Labels:      labels,
 		Terminating: pod.DeletionTimestamp != nil,
 	}

@@ -28,15 +28,17 @@ import (
 type fakeAPI struct {
 	streamsList bool // it can begin a watch with a list, as API servers from 1.34 on do
 
-	mu             sync.Mutex
-	version        int // grows with each change
-	pods           map[string]*corev1.Pod
-	watches        map[chan metav1.WatchEvent]bool
-	requests       []*url.URL
-	listForbidden  bool
-	watchForbidden bool
-	isDown         bool
-	conns          []net.Conn
+	mu                 sync.Mutex
+	version            int // grows with each change
+	pods               map[string]*corev1.Pod
+	watches            map[chan metav1.WatchEvent]bool
+	requests           []*url.URL
+	listForbidden      bool
+	watchForbidden     bool
+	watchListForbidden bool
+	token              string // that is asked for; empty = none
+	isDown             bool
+	conns              []net.Conn
 
 	accepted chan net.Conn
 }
@@ -213,7 +215,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	switch {
-	case kind == "list" && f.listForbidden, kind != "list" && f.watchForbidden:
+	case f.token != "" && r.Header.Get("Authorization") != "Bearer "+f.token:
+		refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+	case kind == "list" && f.listForbidden, kind != "list" && f.watchForbidden, kind == "watchlist" && f.watchListForbidden:
 		refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, "pods is forbidden: the user cannot "+verb+" resource pods")
 	case kind == "watchlist" && !f.streamsList:
 		refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 )
 
 // newClient makes a client for the core group, which is all that is used.
@@ -42,17 +43,20 @@ func newClient(api *rest.Config) (rest.Interface, error) {
 
 // follow keeps the view up to date until ctx ends: a list, then a watch for as
 // long as it lasts, and again. Where the watch is forbidden the next list comes
-// after PollInterval. Failures are tried again with growing delays.
+// after PollInterval. Failures are tried again with growing delays, and with what the
+// configuration says by then: a token may have another value.
 func (v *view) follow(ctx context.Context) {
-	r := cache.NewReflectorWithOptions(v.listWatch(), &corev1.Pod{}, v, cache.ReflectorOptions{Name: "pods"})
+	r := cache.NewReflectorWithOptions(v.listWatch(), &corev1.Pod{}, v, cache.ReflectorOptions{
+		Name: "pods", Backoff: new(newBackoff()), Clock: impatientClock{done: ctx.Done()},
+	})
 	backoff := newBackoff()
 	isPolling := false
 	for ctx.Err() == nil {
 		err := r.ListAndWatchWithContext(ctx)
-		delay := v.pods.opts.PollInterval
+		delay := v.all.opts.PollInterval
 		switch isForbidden := apierrors.IsForbidden(err) && v.lastError() == nil; {
 		case isForbidden && !isPolling:
-			v.pods.opts.Logger.Warn("cannot watch pods, so they are listed again and again", "pods_of", v.String(), "interval", delay, "err", err)
+			v.all.opts.Logger.Warn("cannot watch pods, so they are listed again and again", "pods_of", v.String(), "interval", delay, "err", err)
 			fallthrough
 		case isForbidden:
 			isPolling = true
@@ -63,6 +67,7 @@ func (v *view) follow(ctx context.Context) {
 			delay = backoff.Step()
 		default:
 			delay = backoff.Step()
+			v.renewClient()
 		}
 		select {
 		case <-ctx.Done():
@@ -71,31 +76,85 @@ func (v *view) follow(ctx context.Context) {
 	}
 }
 
-// newBackoff gives 0.5 s and, after some failures, up to 30 s.
-func newBackoff() wait.Backoff {
-	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 7, Cap: 30 * time.Second}
+// impatientClock waits no longer than until done is closed. Where a watch cannot begin
+// the reflector waits without a look at its context.
+type impatientClock struct {
+	clock.RealClock
+	done <-chan struct{}
 }
+
+// After waits for d.
+func (c impatientClock) After(d time.Duration) <-chan time.Time {
+	after := make(chan time.Time, 1)
+	go func() {
+		select {
+		case <-c.done:
+		case <-time.After(d):
+		}
+		after <- time.Now()
+	}()
+	return after
+}
+
+// renewClient makes a client of what the configuration says now. The one before stays if
+// it says nothing that can be used.
+func (v *view) renewClient() {
+	if v.all.opts.Reload == nil {
+		return
+	}
+	api, err := v.all.opts.Reload()
+	if err == nil {
+		var client rest.Interface
+		if client, err = newClient(api); err == nil {
+			v.client = client
+			return
+		}
+	}
+	v.all.opts.Logger.Warn("cannot read how to reach the API server, so it is reached as before", "err", err)
+}
+
+// newBackoff gives 0.5 s and, after some failures, up to 10 s.
+func newBackoff() wait.Backoff {
+	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 10 * time.Second}
+}
+
+// pageSize is how many pods are listed at a time. Whole pods are in memory only for as
+// long as a page is taken in.
+const pageSize = 250
 
 // listWatch asks the API server for the view's pods, and notes what it answers.
 func (v *view) listWatch() *cache.ListWatch {
-	lw := cache.NewFilteredListWatchFromClient(v.pods.client, "pods", v.namespace, func(o *metav1.ListOptions) {
-		o.LabelSelector = v.pods.opts.Selector
-		if node := v.pods.opts.NodeName; node != "" {
-			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
-		}
-	})
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			list, err := lw.ListWithContext(ctx, o)
+			// From its cache the API server lists all at once, and maybe what was.
+			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize
+			var list corev1.PodList
+			err := v.request(o).Do(ctx).Into(&list)
 			v.note("list", err)
-			return list, err
+			for i := range list.Items {
+				list.Items[i] = *v.slim(&list.Items[i])
+			}
+			return &list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			w, err := lw.WatchWithContext(ctx, o)
+			o.Watch = true
+			w, err := v.request(o).Watch(ctx)
 			v.note("watch", err)
-			return w, err
+			if err != nil {
+				return nil, err
+			}
+			return v.opened(w, o.SendInitialEvents == nil), nil
 		},
 	}
+}
+
+// request asks for the view's pods.
+func (v *view) request(o metav1.ListOptions) *rest.Request {
+	o.LabelSelector = v.all.opts.Selector
+	if node := v.all.opts.NodeName; node != "" {
+		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
+	}
+	return v.client.Get().Namespace(v.namespace).Resource("pods").VersionedParams(&o, metav1.ParameterCodec)
 }
 
 // note keeps what came of a request to the API server, and logs a failure that is
@@ -107,24 +166,39 @@ func (v *view) note(verb string, err error) {
 	if err != nil {
 		outcome = "error"
 	}
-	v.pods.metrics.requests.WithLabelValues(verb, outcome).Inc()
+	v.all.metrics.requests.WithLabelValues(verb, outcome).Inc()
 	if verb == "watch" && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
 		return
 	}
-	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes each time
-		err = fmt.Errorf("cannot reach the API server at %s: %w", v.pods.opts.API.Host, sent.Err)
+	if apierrors.IsForbidden(err) {
+		err = fmt.Errorf("%w: want %s", err, v.rule())
 	}
-	v.pods.mu.Lock()
+	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes each time
+		err = fmt.Errorf("cannot reach the API server at %s: %w", v.all.opts.API.Host, sent.Err)
+	}
+	v.all.mu.Lock()
 	before := v.err
 	v.err = err
-	v.pods.mu.Unlock()
-	if err != nil && (before == nil || before.Error() != err.Error()) {
-		v.pods.opts.Logger.Error("cannot follow pods", "verb", verb, "pods_of", v.String(), "err", err)
+	v.all.mu.Unlock()
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		v.all.opts.Logger.Error("cannot follow pods", "verb", verb, "pods_of", v.String(), "err", err)
+	case err == nil && before != nil:
+		v.all.opts.Logger.Info("the API server tells of pods again", "verb", verb, "pods_of", v.String())
 	}
 }
 
+// rule is what this process must be allowed, to follow the view's pods.
+func (v *view) rule() string {
+	const rule = ` with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"], bound to it`
+	if v.namespace == corev1.NamespaceAll {
+		return "a ClusterRole" + rule
+	}
+	return "a Role in " + v.String() + rule
+}
+
 func (v *view) lastError() error {
-	v.pods.mu.Lock()
-	defer v.pods.mu.Unlock()
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
 	return v.err
 }

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 )
 
 // TestFollow goes through the life of pods, with API servers of both kinds: one
@@ -141,11 +145,11 @@ func TestListForbidden(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		isForbidden()
-		if lines := log.with("level=ERROR", "cannot follow pods", "verb=list", "namespace web", "cannot list resource pods"); len(lines) != 1 {
+		if lines := log.with("level=ERROR", "cannot follow pods", "verb=list", "namespace web", "cannot list resource pods", "want a Role in namespace web with the rule apiGroups"); len(lines) != 1 {
 			t.Errorf("%d lines, want 1: %q", len(lines), log.lines)
 		}
-		if lists := api.count("list"); lists < 15 || lists > 40 {
-			t.Errorf("%d lists in 10 minutes, want delays that grow to about half a minute", lists)
+		if lists := api.count("list"); lists < 35 || lists > 80 {
+			t.Errorf("%d lists in 10 minutes, want delays that grow to about ten seconds", lists)
 		}
 		api.put(newPod("a", nil))
 		api.set(func() { api.listForbidden, api.watchForbidden = false, false })
@@ -216,10 +220,125 @@ func TestMetricsLint(t *testing.T) {
 	families, err := registry.Gather()
 	must(t, err)
 	problems, err := promlint.NewWithMetricFamilies(families).Lint()
-	if err != nil || len(problems) > 0 || len(families) != 2 {
+	if err != nil || len(problems) > 0 || len(families) != 3 {
 		t.Errorf("%d families, problems %v, error %v", len(families), problems, err)
 	}
 	for _, event := range []string{"add", "update", "delete"} {
 		counterOf(t, registry, "metrics_proxy_discovery_events_total", event)
 	}
+}
+
+// TestStaleness wants to know for how long the API server has told nothing.
+func TestStaleness(t *testing.T) {
+	for name, api := range map[string]*fakeAPI{"list and watch": {}, "watch that begins with a list": {streamsList: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, log := api.follow(t, nil)
+				stale := func(least, most time.Duration) {
+					t.Helper()
+					if got := p.views[0].staleness(); got < least || got > most {
+						t.Errorf("staleness is %s, want %s to %s", got, least, most)
+					}
+				}
+				stale(0, 0)
+				time.Sleep(time.Hour)
+				stale(0, 0)
+				api.goDown()
+				synctest.Wait()
+				time.Sleep(10 * time.Minute)
+				stale(10*time.Minute, 10*time.Minute)
+
+				// It is back, and has forgotten what was: only a new list makes up for that.
+				api.set(func() { api.isDown, api.listForbidden, api.watchListForbidden = false, true, true; api.version++ })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				stale(11*time.Minute, 12*time.Minute)
+				api.set(func() { api.listForbidden, api.watchListForbidden = false, false })
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				stale(0, 0)
+				if lines := log.with("level=INFO", "tells of pods again"); len(lines) == 0 {
+					t.Errorf("that it is back is not said: %q", log.lines)
+				}
+			})
+		})
+	}
+	t.Run("polling", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			api := fakeAPI{watchForbidden: true}
+			p, _ := api.follow(t, nil)
+			time.Sleep(10*time.Minute + 59*time.Second)
+			if got := p.views[0].staleness(); got != 59*time.Second {
+				t.Errorf("staleness is %s, want that of the last list", got)
+			}
+		})
+	})
+	t.Run("never reached", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			api := fakeAPI{isDown: true}
+			p, _ := api.follow(t, nil)
+			time.Sleep(time.Hour)
+			if got := p.views[0].staleness(); got != time.Hour {
+				t.Errorf("staleness is %s, want the time since the start", got)
+			}
+		})
+	})
+}
+
+// TestKnown wants an answer where a namespace may not be listed, and none where it is
+// only not known yet.
+func TestKnown(t *testing.T) {
+	p := newPods(t, func(o *Options) { o.Namespaces = []string{"a", "b"} })
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no"))
+	for _, test := range []struct {
+		name    string
+		change  func()
+		isKnown bool
+	}{
+		{"nothing has been answered", func() {}, false},
+		{"one list", func() { must(t, p.views[0].Replace(nil, "1")) }, false},
+		{"the other fails", func() { p.views[1].note("list", errors.New("down")) }, false},
+		{"the other is forbidden", func() { p.views[1].note("list", forbidden) }, true},
+		{"the other is there", func() { must(t, p.views[1].Replace(nil, "1")) }, true},
+	} {
+		test.change()
+		if err := p.Known(); (err == nil) != test.isKnown {
+			t.Errorf("%s: Known is %v", test.name, err)
+		}
+	}
+	all := newPods(t, nil)
+	all.views[0].note("list", forbidden)
+	if err := all.Known(); err == nil || !strings.Contains(err.Error(), `want a ClusterRole with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`) {
+		t.Errorf("where nothing may be listed Known is %v, want the rule that is missing", err)
+	}
+}
+
+// TestConfigurationIsReadAnew wants a token to count that was changed after the start.
+func TestConfigurationIsReadAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fakeAPI{token: "new"}
+		token, broken := "old", errors.New("cannot be read now")
+		p, log := api.follow(t, func(o *Options) {
+			api := o.API
+			o.Reload = func() (*rest.Config, error) {
+				c := rest.CopyConfig(api)
+				c.BearerToken = token
+				return c, broken
+			}
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
+			t.Errorf("with another token Ready is %v", err)
+		}
+		if len(log.with("level=WARN", "cannot be read now")) == 0 {
+			t.Errorf("that the configuration cannot be read is not said: %q", log.lines)
+		}
+		token, broken = "new", nil
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := p.Ready(); err != nil {
+			t.Errorf("with the right token Ready is %v", err)
+		}
+	})
 }

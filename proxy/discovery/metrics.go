@@ -28,3 +28,12 @@ func newMetrics(r prometheus.Registerer) metrics {
 	}
 	return m
 }
+
+// registerStaleness tells the staleness of a view.
+func registerStaleness(r prometheus.Registerer, v *view) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "metrics_proxy_discovery_staleness_seconds",
+		Help:        "For how long what is known of the pods of a namespace (empty: of all) may be out of date: 0 while they are watched, else since the last list or the end of the watch.",
+		ConstLabels: prometheus.Labels{"namespace": v.namespace},
+	}, func() float64 { return v.staleness().Seconds() }))
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -22,11 +24,14 @@ import (
 // Options say which pods to follow, and how.
 type Options struct {
 	API          *rest.Config
-	Selector     string        // a Kubernetes label selector
-	Namespaces   []string      // all if empty
-	NodeName     string        // any if empty
-	Labels       []LabelRule   // of each target, in order
-	PollInterval time.Duration // between lists where pods may not be watched
+	Reload       func() (*rest.Config, error) // API as it is now; nil if it stays
+	Selector     string                       // a Kubernetes label selector
+	Namespaces   []string                     // all if empty
+	NodeName     string                       // any if empty
+	ShardCount   int                          // proxies that share the pods
+	ShardIndex   int                          // which of them this is
+	Labels       []LabelRule                  // of each target, in order
+	PollInterval time.Duration                // between lists where pods may not be watched
 	Logger       *slog.Logger
 	Registerer   prometheus.Registerer
 }
@@ -34,7 +39,6 @@ type Options struct {
 // Pods follows the pods that match, and knows their targets.
 type Pods struct {
 	opts    Options
-	client  rest.Interface
 	views   []*view // one for each namespace followed, or one for all
 	metrics metrics
 
@@ -42,19 +46,21 @@ type Pods struct {
 	snapshot []*target.Target // nil if it must be made anew
 }
 
-// New makes the client. It does not connect yet.
+// New does not connect yet.
 func New(opts Options) (*Pods, error) {
 	client, err := newClient(opts.API)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pods{opts: opts, client: client, metrics: newMetrics(opts.Registerer)}
+	p := &Pods{opts: opts, metrics: newMetrics(opts.Registerer)}
 	namespaces := slices.Sorted(slices.Values(opts.Namespaces))
 	if len(namespaces) == 0 {
 		namespaces = []string{corev1.NamespaceAll}
 	}
 	for _, ns := range slices.Compact(namespaces) {
-		p.views = append(p.views, &view{pods: p, namespace: ns, targets: map[types.UID][]*target.Target{}})
+		v := &view{all: p, namespace: ns, client: client, pods: map[types.UID]*podTargets{}, currentAt: time.Now()}
+		p.views = append(p.views, v)
+		registerStaleness(opts.Registerer, v)
 	}
 	return p, nil
 }
@@ -70,21 +76,38 @@ func (p *Pods) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Targets returns the targets known now, in the order of an answer. Nobody may
-// change what it returns.
+// Targets returns the targets of this shard that are known now, in the order of an
+// answer. Nobody may change what it returns.
 func (p *Pods) Targets() []*target.Target {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.snapshot == nil {
-		all := []*target.Target{}
+		var pods []*podTargets
 		for _, v := range p.views {
-			for _, targets := range v.targets {
-				all = append(all, targets...)
-			}
+			pods = slices.AppendSeq(pods, maps.Values(v.pods))
 		}
-		p.snapshot = ordered(all)
+		p.snapshot = slices.DeleteFunc(ordered(current(pods)), func(t *target.Target) bool { return t.Shard != p.opts.ShardIndex })
 	}
 	return p.snapshot
+}
+
+// Known returns nil once there can be an answer: the first list is complete of every
+// namespace, or of some, and the others may not be listed. Else it returns what Ready does.
+func (p *Pods) Known() error {
+	err := p.Ready()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	isAny := false
+	for _, v := range p.views {
+		if !v.isSynced && !apierrors.IsForbidden(v.err) {
+			return err
+		}
+		isAny = isAny || v.isSynced
+	}
+	if !isAny {
+		return err
+	}
+	return nil
 }
 
 // Ready returns nil once the first list of every namespace is complete, and else

@@ -33,3 +33,22 @@ func ordered(targets []*target.Target) []*target.Target {
 	}
 	return targets
 }
+
+// current returns the targets of pods, without those of a terminating pod whose address
+// another pod has got already: the network gives it on before the API server forgets the
+// pod.
+func current(pods []*podTargets) []*target.Target {
+	taken := map[string]bool{}
+	for _, p := range pods {
+		if !p.terminating && p.address != "" {
+			taken[p.address] = true
+		}
+	}
+	all := []*target.Target{}
+	for _, p := range pods {
+		if !p.terminating || !taken[p.address] {
+			all = append(all, p.targets...)
+		}
+	}
+	return all
+}

@@ -2,9 +2,15 @@ package discovery
 
 import (
 	"fmt"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
@@ -12,11 +18,17 @@ import (
 // view is what is known of the pods of one namespace, or of all. It is the store
 // that a reflector fills.
 type view struct {
-	pods      *Pods
-	namespace string // empty = all
-	targets   map[types.UID][]*target.Target
-	isSynced  bool  // a first list is complete
-	err       error // of the last request to the API server; nil if it succeeded
+	all       *Pods
+	namespace string         // empty = all
+	client    rest.Interface // follow's own
+
+	// Guarded by all.mu:
+	pods      map[types.UID]*podTargets // that have targets
+	isSynced  bool                      // a first list is complete
+	err       error                     // of the last request to the API server; nil if it succeeded
+	isWatched bool                      // a watch is open
+	isCurrent bool                      // and it has told all that there is
+	currentAt time.Time                 // when that was so last, if it is not so now
 }
 
 func (v *view) String() string {
@@ -39,25 +51,112 @@ func (v *view) Delete(obj any) error { return v.change("delete", obj, true) }
 
 // Replace takes a complete list.
 func (v *view) Replace(list []any, _ string) error {
-	targets := make(map[types.UID][]*target.Target, len(list))
+	pods := make(map[types.UID]*podTargets, len(list))
 	for _, obj := range list {
 		pod, err := podOf(obj)
 		if err != nil {
 			return err
 		}
-		if t := targetsOf(pod, v.pods.opts.Labels); len(t) > 0 {
-			targets[pod.UID] = t
+		if t := v.targetsOf(pod); t != nil {
+			pods[pod.UID] = t
 		}
 	}
-	v.pods.mu.Lock()
-	defer v.pods.mu.Unlock()
-	v.pods.snapshot = nil
-	v.targets = targets
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	v.all.snapshot = nil
+	v.pods = pods
+	v.isCurrent, v.currentAt = v.isWatched, time.Now()
 	if !v.isSynced {
 		v.isSynced = true
-		v.pods.opts.Logger.Info("first list of pods is complete", "pods_of", v.String(), "pods", len(list), "with_targets", len(v.targets))
+		v.all.opts.Logger.Info("first list of pods is complete", "pods_of", v.String(), "pods", len(list), "with_targets", len(v.pods))
 	}
 	return nil
+}
+
+// Transformer makes whole pods slim that the reflector collects before it calls Replace.
+func (v *view) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		pod, err := podOf(obj)
+		if err != nil {
+			return nil, err
+		}
+		return v.slim(pod), nil
+	}
+}
+
+// slim is what the view needs of a pod.
+func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
+	slim := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
+			DeletionTimestamp: pod.DeletionTimestamp, Labels: map[string]string{}, Annotations: map[string]string{},
+		},
+		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork},
+		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, PodIPs: pod.Status.PodIPs},
+	}
+	keep := func(to, from map[string]string, key string) {
+		if value, ok := from[key]; ok {
+			to[key] = value
+		}
+	}
+	for _, annotation := range []string{scrapeAnnotation, portAnnotation, pathAnnotation, schemeAnnotation} {
+		keep(slim.Annotations, pod.Annotations, annotation)
+	}
+	for _, r := range v.all.opts.Labels {
+		switch r.Source {
+		case "label":
+			keep(slim.Labels, pod.Labels, r.Key)
+		case "annotation":
+			keep(slim.Annotations, pod.Annotations, r.Key)
+		case "container":
+			for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+				slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name, Ports: c.Ports})
+			}
+		}
+	}
+	return slim
+}
+
+// opened takes note of a watch: of one that goes on where another one ended, or of one
+// that begins with a list.
+func (v *view) opened(w watch.Interface, goesOn bool) watch.Interface {
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	v.isWatched, v.isCurrent = true, goesOn
+	return &openWatch{w, v, time.Now()}
+}
+
+// openWatch is a watch of a view.
+type openWatch struct {
+	watch.Interface
+	view     *view
+	openedAt time.Time
+}
+
+// refusedWithin is how soon a watch ends that told nothing, since what it was to go on
+// from is not known to the API server any more.
+const refusedWithin = time.Second
+
+// Stop ends the watch. The reflector calls it however the watch ends.
+func (w *openWatch) Stop() {
+	w.Interface.Stop()
+	v := w.view
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	if now := time.Now(); v.isCurrent && now.Sub(w.openedAt) > refusedWithin {
+		v.currentAt = now
+	}
+	v.isWatched, v.isCurrent = false, false
+}
+
+// staleness is for how long the view has not known to be up to date.
+func (v *view) staleness() time.Duration {
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	if v.isCurrent {
+		return 0
+	}
+	return time.Since(v.currentAt)
 }
 
 // Resync does nothing: there is no other state to agree with.
@@ -69,20 +168,43 @@ func (v *view) change(event string, obj any, isGone bool) error {
 	if err != nil {
 		return err
 	}
-	v.pods.metrics.events.WithLabelValues(event).Inc()
-	var targets []*target.Target
+	v.all.metrics.events.WithLabelValues(event).Inc()
+	var targets *podTargets
 	if !isGone {
-		targets = targetsOf(pod, v.pods.opts.Labels)
+		targets = v.targetsOf(pod)
 	}
-	v.pods.mu.Lock()
-	defer v.pods.mu.Unlock()
-	v.pods.snapshot = nil
-	if len(targets) > 0 {
-		v.targets[pod.UID] = targets
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	v.all.snapshot = nil
+	if targets != nil {
+		v.pods[pod.UID] = targets
 	} else {
-		delete(v.targets, pod.UID)
+		delete(v.pods, pod.UID)
 	}
 	return nil
+}
+
+// podTargets are the targets of one pod.
+type podTargets struct {
+	targets     []*target.Target
+	address     string // empty if other pods may have the same one: it is the node's
+	terminating bool
+}
+
+// targetsOf returns nil for a pod that is no target.
+func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
+	targets := targetsOf(pod, v.all.opts.Labels)
+	if len(targets) == 0 {
+		return nil
+	}
+	for _, t := range targets {
+		t.Shard = shardOf(string(pod.UID), v.all.opts.ShardCount)
+	}
+	p := &podTargets{targets: targets, terminating: pod.DeletionTimestamp != nil}
+	if !pod.Spec.HostNetwork {
+		p.address = pod.Status.PodIP
+	}
+	return p
 }
 
 func podOf(obj any) (*corev1.Pod, error) {

@@ -1,7 +1,9 @@
 package discovery
 
 import (
+	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
 
@@ -19,6 +22,7 @@ func newPods(t *testing.T, change func(*Options)) *Pods {
 		Selector:     "app=web",
 		Labels:       []LabelRule{{Name: "pod", Source: "pod"}},
 		PollInterval: time.Minute,
+		ShardCount:   1,
 		Logger:       slog.New(slog.DiscardHandler),
 		Registerer:   prometheus.NewRegistry(),
 	}
@@ -205,5 +209,125 @@ func TestNewKeepsOptions(t *testing.T) {
 	newPods(t, func(o *Options) { o.Namespaces = namespaces })
 	if !slices.Equal(namespaces, []string{"b", "a"}) {
 		t.Errorf("the caller's namespaces became %q", namespaces)
+	}
+}
+
+// TestSlimPods wants the targets of a pod to be the same when all has been dropped that
+// is not needed.
+func TestSlimPods(t *testing.T) {
+	rules := []LabelRule{
+		{"pod", "pod", ""}, {"ns", "namespace", ""}, {"ip", "ip", ""}, {"node", "node", ""}, {"uid", "uid", ""},
+		{"container", "container", ""}, {"app", "label", "app"}, {"team", "annotation", "team"}, {"none", "label", "none"},
+	}
+	v := newPods(t, func(o *Options) { o.Labels = rules }).views[0]
+	for name, change := range map[string]func(*corev1.Pod){
+		"as it is":     func(*corev1.Pod) {},
+		"terminating":  func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Now()} },
+		"no address":   func(p *corev1.Pod) { p.Status.PodIP = "" },
+		"failed":       func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed },
+		"host network": func(p *corev1.Pod) { p.Spec.HostNetwork = true },
+		"bad port":     func(p *corev1.Pod) { p.Annotations[portAnnotation] = "x" },
+		"path and scheme": func(p *corev1.Pod) {
+			p.Annotations[pathAnnotation], p.Annotations[schemeAnnotation] = "/x?y=1", "https"
+		},
+	} {
+		pod := newPod("a", map[string]string{portAnnotation: "81,82", "team": "x", "more": strings.Repeat("y", 1000)})
+		pod.Labels = map[string]string{"app": "web", "more": "z"}
+		pod.Spec.NodeName = "node-1"
+		pod.Spec.Containers = []corev1.Container{{Name: "main", Image: "x", Ports: []corev1.ContainerPort{{ContainerPort: 81}}}}
+		pod.Spec.InitContainers = []corev1.Container{{Name: "sidecar", Ports: []corev1.ContainerPort{{ContainerPort: 82}}}}
+		change(pod)
+		slim, err := v.Transformer()(pod)
+		must(t, err)
+		if got, want := v.targetsOf(slim.(*corev1.Pod)), v.targetsOf(pod); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: targets of the slim pod are %+v, want %+v", name, got, want)
+		}
+		if size := slim.(*corev1.Pod).Size(); size > 600 {
+			t.Errorf("%s: the slim pod takes %d bytes", name, size)
+		}
+	}
+	if _, err := v.Transformer()(&corev1.Node{}); err == nil {
+		t.Error("a node is taken")
+	}
+}
+
+// TestReusedAddress wants a terminating pod not to be asked any more when another pod has
+// its address, unless both have that of their node.
+func TestReusedAddress(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(old, young *corev1.Pod)
+		want   []string
+	}{
+		"terminating":       {func(old, _ *corev1.Pod) {}, []string{"young http://10.0.0.1:80/metrics"}},
+		"not terminating":   {func(old, _ *corev1.Pod) { old.DeletionTimestamp = nil }, []string{"old http://10.0.0.1:80/metrics", "young http://10.0.0.1:80/metrics"}},
+		"both terminating":  {func(_, young *corev1.Pod) { young.DeletionTimestamp = &metav1.Time{} }, []string{"old http://10.0.0.1:80/metrics", "young http://10.0.0.1:80/metrics"}},
+		"another address":   {func(_, young *corev1.Pod) { young.Status.PodIP = "10.0.0.2" }, []string{"old http://10.0.0.1:80/metrics", "young http://10.0.0.2:80/metrics"}},
+		"young on the host": {func(_, young *corev1.Pod) { young.Spec.HostNetwork = true }, []string{"old http://10.0.0.1:80/metrics", "young http://10.0.0.1:80/metrics"}},
+		"both on the host":  {func(old, young *corev1.Pod) { old.Spec.HostNetwork, young.Spec.HostNetwork = true, true }, []string{"old http://10.0.0.1:80/metrics", "young http://10.0.0.1:80/metrics"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPods(t, nil)
+			old, young := newPod("old", nil), newPod("young", nil)
+			old.DeletionTimestamp = &metav1.Time{}
+			test.change(old, young)
+			must(t, p.views[0].Replace([]any{old, young}, "1"))
+			wantTargets(t, p, test.want...)
+		})
+	}
+}
+
+// TestShards wants each pod to be in one shard, about as many in each, and only those to
+// move that a new shard gets.
+func TestShards(t *testing.T) {
+	const pods = 10_000
+	for shards := 1; shards < 12; shards++ {
+		counts, moved := make([]int, shards+1), 0
+		for i := range pods {
+			uid := fmt.Sprintf("8c1a6f2e-%04d-4c5e-9b5e-2a4e6f0d9c11", i)
+			before, after := shardOf(uid, shards), shardOf(uid, shards+1)
+			counts[after]++
+			if before != after {
+				moved++
+				if after != shards {
+					t.Errorf("a pod moves from shard %d to %d", before, after)
+				}
+			}
+		}
+		mean := pods / (shards + 1)
+		for shard, n := range counts {
+			if n < mean*85/100 || n > mean*115/100 {
+				t.Errorf("%d of %d pods are in shard %d of %d", n, pods, shard, shards+1)
+			}
+		}
+		if moved < mean*85/100 || moved > mean*115/100 {
+			t.Errorf("%d of %d pods move from %d to %d shards, want about %d", moved, pods, shards, shards+1, mean)
+		}
+	}
+	// It must be the same in each version of the program: replicas are updated one by one.
+	if got := shardOf("8c1a6f2e-0000-4c5e-9b5e-2a4e6f0d9c11", 1000); got != 527 {
+		t.Errorf("shard is %d", got)
+	}
+}
+
+func TestTargetsOfShard(t *testing.T) {
+	var all []any
+	for i := range 20 {
+		all = append(all, newPod(fmt.Sprint("pod-", i), nil))
+	}
+	seen := map[string]int{}
+	for shard := range 3 {
+		p := newPods(t, func(o *Options) { o.ShardCount, o.ShardIndex = 3, shard })
+		must(t, p.views[0].Replace(all, "1"))
+		for _, target := range p.Targets() {
+			seen[target.Pod]++
+		}
+	}
+	if len(seen) != 20 {
+		t.Errorf("%d of 20 pods are in a shard", len(seen))
+	}
+	for pod, n := range seen {
+		if n != 1 {
+			t.Errorf("%s is in %d shards", pod, n)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Options struct {
 	MemoryLimit    int64  // of the process, in bytes; targets are shed to stay within it; 0 = none
 	Fallback       string // Content-Type to assume where a target's is missing or unknown; empty = none
 	UserAgent      string
+	TLS            *tls.Config // for targets with https, but for the server's name; nil = the system's roots
 }
 
 // Client asks targets. Safe for concurrent use; scrapes share its bounds.
@@ -49,7 +51,7 @@ func New(opts Options) *Client {
 	dialer := &net.Dialer{Timeout: opts.ConnectTimeout}
 	c.transport = &http.Transport{
 		DialContext:            dialer.DialContext,
-		DialTLSContext:         tlsDialer(dialer.DialContext, opts.ConnectTimeout),
+		DialTLSContext:         tlsDialer(dialer.DialContext, opts.TLS, opts.ConnectTimeout),
 		DisableCompression:     true, // decoding costs more than the merge, and is bounded here
 		MaxIdleConnsPerHost:    2,    // two Prometheis may scrape at once
 		IdleConnTimeout:        5 * time.Minute,
@@ -81,7 +83,10 @@ type dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // tlsDialer makes errors of the handshake known as such. Past its own timeout the
 // handshake has failed: the transport lets it go on when nobody waits for it.
-func tlsDialer(plain dial, timeout time.Duration) dial {
+func tlsDialer(plain dial, config *tls.Config, timeout time.Duration) dial {
+	if config == nil {
+		config = &tls.Config{}
+	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := plain(ctx, network, address)
 		if err != nil {
@@ -91,7 +96,9 @@ func tlsDialer(plain dial, timeout time.Duration) dial {
 		if err != nil {
 			return nil, err
 		}
-		secured := tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+		ofTarget := config.Clone()
+		ofTarget.ServerName, ofTarget.MinVersion = host, tls.VersionTLS12
+		secured := tls.Client(conn, ofTarget)
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		if err := secured.HandshakeContext(ctx); err != nil {
@@ -129,8 +136,11 @@ type Deadline func(bytes int64) time.Time
 
 // Gather asks all targets at once, waits until each has answered or the deadline has
 // come or ctx has ended, and merges the answers in the format. A target that fails
-// costs no other target a sample.
-func (c *Client) Gather(ctx context.Context, targets []*target.Target, format exposition.Format, deadline Deadline) Answer {
+// costs no other target a sample. Which targets are known is asked again at the end: what
+// was answered for a pod that is gone by then is left out, since its address may be
+// another pod's.
+func (c *Client) Gather(ctx context.Context, known func() []*target.Target, format exposition.Format, deadline Deadline) Answer {
+	targets := known()
 	ctx, cancel := context.WithDeadline(ctx, deadline(0))
 	defer cancel()
 	var bytes atomic.Int64
@@ -152,6 +162,7 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, format ex
 	}
 	wg.Wait()
 	c.memory.tune()
+	results = stillKnown(results, known())
 	parts := make([]exposition.Part, len(results))
 	for i := range results {
 		parts[i] = results[i].part
@@ -159,6 +170,34 @@ func (c *Client) Gather(ctx context.Context, targets []*target.Target, format ex
 	start := time.Now()
 	merged := exposition.Merge(format, parts)
 	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start), ledger: ledger}
+}
+
+// stillKnown returns the results of those pods that are known now, at the same address.
+func stillKnown(results []Result, known []*target.Target) []Result {
+	if slices.EqualFunc(results, known, func(r Result, t *target.Target) bool { return r.Target == t }) {
+		return results
+	}
+	byPod := make(map[string]*target.Target, len(known))
+	for _, t := range known {
+		byPod[t.UID] = t
+	}
+	var still []Result
+	for _, r := range results {
+		t := byPod[r.Target.UID]
+		if t == nil || t.Address != r.Target.Address {
+			if r.part.Body != nil {
+				r.part.Body.Release()
+			}
+			continue
+		}
+		if t.Terminating && !r.Target.Terminating { // that it did not answer is no news any more
+			terminating := *r.Target
+			terminating.Terminating = true
+			r.Target, r.part.HasUp = &terminating, r.part.Up
+		}
+		still = append(still, r)
+	}
+	return still
 }
 
 // wait waits for d, but only as long as the deadline may take to move, and says

@@ -186,7 +186,7 @@ func TestDeadline(t *testing.T) {
 		wantHealthy(t, a, "a")
 
 		start = time.Now()
-		a = c.Gather(t.Context(), []*target.Target{at("a"), at("hangs")}, exposition.Format{}, func(bytes int64) time.Time {
+		a = c.Gather(t.Context(), fixed(at("a"), at("hangs")), exposition.Format{}, func(bytes int64) time.Time {
 			if bytes >= int64(len("healthy 1\n")) {
 				return start.Add(3 * time.Second)
 			}
@@ -266,7 +266,7 @@ func TestClientGone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		n.newClient(t, Options{}).Gather(ctx, []*target.Target{at("hangs"), at("drips")}, exposition.Format{}, func(int64) time.Time { return start.Add(time.Hour) })
+		n.newClient(t, Options{}).Gather(ctx, fixed(at("hangs"), at("drips")), exposition.Format{}, func(int64) time.Time { return start.Add(time.Hour) })
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("it took %s, want 1s", took)
 		}
@@ -300,7 +300,7 @@ func TestRequest(t *testing.T) {
 		end := time.Now().Add(7500 * time.Millisecond)
 		deadline := func(int64) time.Time { return end }
 		openMetrics := exposition.Negotiate("application/openmetrics-text;version=1.0.0;escaping=values")
-		c.Gather(t.Context(), []*target.Target{one}, openMetrics, deadline)
+		c.Gather(t.Context(), fixed(one), openMetrics, deadline)
 		want := http.Header{
 			"Accept":                              {openMetrics.Accept()},
 			"Accept-Encoding":                     {"identity"},
@@ -313,7 +313,7 @@ func TestRequest(t *testing.T) {
 		if fmt.Sprint(got.Header) != fmt.Sprint(want) {
 			t.Errorf("the header is\n%v, want\n%v", got.Header, want)
 		}
-		c.Gather(WithVia(t.Context(), []string{"x", "y"}), []*target.Target{one}, exposition.Format{}, deadline)
+		c.Gather(WithVia(t.Context(), []string{"x", "y"}), fixed(one), exposition.Format{}, deadline)
 		if accept, other := got.Header.Get("Accept"), (exposition.Format{}).Accept(); accept != other || other == openMetrics.Accept() {
 			t.Errorf("for an answer in text it asks for %q, want %q", accept, other)
 		}
@@ -387,7 +387,7 @@ func TestFormats(t *testing.T) {
 		} {
 			end := time.Now().Add(time.Minute)
 			targets := []*target.Target{at("a"), at("text"), at("om"), at("none"), at("cut")}
-			a := c.Gather(t.Context(), targets, exposition.Negotiate(accept), func(int64) time.Time { return end })
+			a := c.Gather(t.Context(), fixed(targets...), exposition.Negotiate(accept), func(int64) time.Time { return end })
 			for i, want := range []target.Reason{target.OK, target.OK, target.OK, target.OK, target.Parse} {
 				if got := a.Results[i].Outcome; got.Reason != want {
 					t.Errorf("accept %q: the outcome of %s is %s (%v), want %s", accept, targets[i].Pod, got.Reason, got.Err, want)
@@ -404,4 +404,57 @@ func TestFormats(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a pod answered that is gone when all have answered, or that has another address by
+// then, is nobody's. That a pod does not answer is no news when it is terminating by then.
+func TestPodsThatGoDuringTheScrape(t *testing.T) {
+	answers := serves(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = w.Write([]byte("m 1\n"))
+	})
+	n := network{hosts: map[string]behaviour{"a": answers, "b": answers, "c": answers, "d": answers}}
+	c := n.newClient(t, Options{})
+	var before []*target.Target
+	for _, pod := range []string{"a", "b", "c", "d", "down", "terminating"} {
+		one := at(pod)
+		one.UID, one.Address = "uid-"+pod, pod
+		before = append(before, one)
+	}
+	after := []*target.Target{before[0]} // b is gone
+	for i, change := range map[int]func(*target.Target){
+		2: func(c *target.Target) { c.Address = "elsewhere" },
+		3: func(d *target.Target) { d.ID, d.URL = "other path", "http://d/other" },
+		4: func(*target.Target) {},
+		5: func(t *target.Target) { t.Terminating = true },
+	} {
+		changed := *before[i]
+		change(&changed)
+		after = append(after, &changed)
+	}
+	times := 0
+	a := c.Gather(t.Context(), func() []*target.Target {
+		if times++; times == 1 {
+			return before
+		}
+		return after
+	}, exposition.Format{}, func(int64) time.Time { return time.Now().Add(5 * time.Second) })
+	defer a.Release()
+	out := written(t, a)
+	for line, want := range map[string]bool{
+		`m{pod="a"`: true, `m{pod="b"`: false, `m{pod="c"`: false, `m{pod="d"`: true,
+		`up{pod="a"`: true, `up{pod="b"`: false, `up{pod="c"`: false, `up{pod="d"`: true, `up{pod="down"`: true, `up{pod="terminating"`: false,
+	} {
+		if strings.Contains(out, line) != want {
+			t.Errorf("%s in the answer: want %t\n%s", line, want, out)
+		}
+	}
+	if len(a.Results) != 4 {
+		t.Errorf("%d results, want those of 4 pods", len(a.Results))
+	}
+	for _, r := range a.Results {
+		if r.Target.Terminating != (r.Target.Pod == "terminating") {
+			t.Errorf("%s is terminating: %t", r.Target.Pod, r.Target.Terminating)
+		}
+	}
 }

@@ -57,7 +57,7 @@ func (n *network) newClient(t *testing.T, opts Options) *Client {
 	c := New(opts)
 	transport := c.transport.(*http.Transport)
 	transport.DialContext = n.dial
-	transport.DialTLSContext = tlsDialer(n.dial, opts.ConnectTimeout)
+	transport.DialTLSContext = tlsDialer(n.dial, opts.TLS, opts.ConnectTimeout)
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		n.wg.Wait()
@@ -73,7 +73,7 @@ func at(host string) *target.Target {
 // gather asks targets for so long at most.
 func gather(c *Client, timeout time.Duration, targets ...*target.Target) Answer {
 	end := time.Now().Add(timeout)
-	return c.Gather(context.Background(), targets, exposition.Format{}, func(int64) time.Time { return end })
+	return c.Gather(context.Background(), fixed(targets...), exposition.Format{}, func(int64) time.Time { return end })
 }
 
 func written(t *testing.T, a Answer) string {
@@ -182,4 +182,9 @@ func gzipped(body string) string {
 	_, _ = io.WriteString(w, body)
 	_ = w.Close()
 	return out.String()
+}
+
+// fixed is Gather's known for targets that stay.
+func fixed(targets ...*target.Target) func() []*target.Target {
+	return func() []*target.Target { return targets }
 }

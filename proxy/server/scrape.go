@@ -29,8 +29,8 @@ const assumedWriteTime = 10 * time.Nanosecond
 
 // serveMetrics answers with the metrics of all targets.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if err := s.opts.Discovery.Ready(); err != nil {
-		// An empty answer would end every series.
+	if err := s.opts.Discovery.Known(); err != nil {
+		// An answer without the targets would end all their series.
 		s.refuse(w, http.StatusServiceUnavailable, "not_ready", "no answer yet: "+err.Error())
 		return
 	}
@@ -60,7 +60,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	defer func() { <-s.answering }()
 	format := exposition.Negotiate(r.Header.Get("Accept"))
 	ctx := scrape.WithVia(r.Context(), append(slices.Clip(via), s.opts.Instance))
-	answer := s.opts.Client.Gather(ctx, targets(), format, deadline)
+	answer := s.opts.Client.Gather(ctx, targets, format, deadline)
 	defer answer.Release()
 	if r.Context().Err() != nil {
 		return // the client is gone, and with it the reason why targets did not answer

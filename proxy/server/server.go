@@ -21,7 +21,9 @@ type discovery interface {
 	// Targets returns the targets known now, in the order of an answer. It is
 	// immutable.
 	Targets() []*target.Target
-	// Ready returns why the targets are not known yet, or nil.
+	// Known returns why no target can be known yet, or nil.
+	Known() error
+	// Ready returns why targets are missing, or nil.
 	Ready() error
 }
 

@@ -28,6 +28,7 @@ type fakeDiscovery struct {
 
 func (f *fakeDiscovery) Targets() []*target.Target { return f.targets }
 func (f *fakeDiscovery) Ready() error              { return f.problem }
+func (f *fakeDiscovery) Known() error              { return f.problem }
 
 // newServer makes a server for targets; it returns what is logged, too.
 func newServer(t *testing.T, targets ...*target.Target) (*Server, *fakeDiscovery, *logged) {

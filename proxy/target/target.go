@@ -9,9 +9,12 @@ type Target struct {
 	ID          string  // unique and stable: pod UID, port and path
 	Namespace   string  // of the pod
 	Pod         string  // its name
+	UID         string  // of the pod
+	Address     string  // of the pod: an IP
 	URL         string  // what is asked; empty if Problem is set
 	Labels      []Label // put on each sample, in this order; distinct from every other target's
 	Terminating bool    // the pod is being deleted: that it does not answer is no news
+	Shard       int     // which of the proxies that share the pods asks it
 	Problem     *Problem
 }
 
