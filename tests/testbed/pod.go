@@ -22,6 +22,8 @@ type Pod struct {
 	Labels, Annotations map[string]string
 	NodeName            string
 	Containers          []corev1.Container // none means one, "main"
+	InitContainers      []corev1.Container
+	HostNetwork         bool
 
 	// The status. The first address is also podIP. No address and no phase means
 	// the status that the API server gives: Pending.
@@ -87,7 +89,9 @@ func (c *Cluster) createPod(ctx context.Context, pod Pod) error {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: pod.Namespace, Name: pod.Name, Labels: pod.Labels, Annotations: pod.Annotations,
 		},
-		Spec: corev1.PodSpec{NodeName: pod.NodeName, Containers: pod.Containers},
+		Spec: corev1.PodSpec{
+			NodeName: pod.NodeName, Containers: pod.Containers, InitContainers: pod.InitContainers, HostNetwork: pod.HostNetwork,
+		},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("cannot create pod %s/%s: %w", pod.Namespace, pod.Name, err)

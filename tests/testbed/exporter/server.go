@@ -4,8 +4,11 @@ package exporter
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -27,6 +30,15 @@ type Server struct {
 // pod's own address as the host. Only for thousands of pods listen on 0.0.0.0, which
 // answers at every address of 127.0.0.0/8 and unfortunately to the network as well.
 func Start(address string, handler http.Handler) (*Server, error) {
+	return start(address, handler, nil)
+}
+
+// StartTLS is Start with https.
+func StartTLS(address string, handler http.Handler, certificate tls.Certificate) (*Server, error) {
+	return start(address, handler, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+}
+
+func start(address string, handler http.Handler, secured *tls.Config) (*Server, error) {
 	var listen net.ListenConfig
 	listener, err := listen.Listen(context.Background(), "tcp", address)
 	if err != nil {
@@ -41,8 +53,13 @@ func Start(address string, handler http.Handler) (*Server, error) {
 		s.requests.Add(1)
 		handler.ServeHTTP(w, r)
 	})
+	served := listener
+	if secured != nil {
+		served = tls.NewListener(listener, secured)
+		s.server.ErrorLog = log.New(io.Discard, "", 0) // clients may refuse the certificate
+	}
 	s.running.Go(func() {
-		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.server.Serve(served); !errors.Is(err, http.ErrServerClosed) {
 			panic(fmt.Sprintf("exporter at %s: %v", listener.Addr(), err))
 		}
 	})

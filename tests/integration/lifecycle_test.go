@@ -1,0 +1,243 @@
+package integration
+
+import (
+	"crypto/tls"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/cert"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
+)
+
+// says is an exporter with one sample, by which its pod is known.
+func says(who string) string { return fmt.Sprintf("said{by=%q} 1\n", who) }
+
+// podThatSays is a pod whose exporter says the pod's name.
+func podThatSays(t *testing.T, test string, n int) testbed.Pod {
+	return pod(t, test, n, exporter.Replay([]byte(says(fmt.Sprintf("%s-%d", test, n)))))
+}
+
+// wantSaid polls until exactly these pods are told, and each with what it said itself.
+func wantSaid(t *testing.T, proxy *testbed.Proxy, names ...string) {
+	t.Helper()
+	wantTargets(t, proxy, names...)
+	_, answer := get(t, proxy.URL("/metrics"), nil)
+	for _, name := range names {
+		if want := fmt.Sprintf("said{k8s_pod_name=%q,k8s_namespace=", name); strings.Count(answer, want) != 1 || !strings.Contains(answer, fmt.Sprintf("by=%q} 1\n", name)) {
+			t.Errorf("%s stands not once in\n%s", want, answer)
+		}
+	}
+	if n := strings.Count(answer, "said{"); n != len(names) {
+		t.Errorf("%d samples of %d pods:\n%s", n, len(names), answer)
+	}
+}
+
+// Pods with hostNetwork have the address of their node, several the same one.
+func TestHostNetwork(t *testing.T) {
+	a, b := podThatSays(t, "host", 6000), podThatSays(t, "host", 6001)
+	server, err := exporter.Start(a.IPs[0]+":0", exporter.Replay([]byte(says(b.Name))))
+	must(t, err)
+	t.Cleanup(server.Close)
+	b.IPs, b.Annotations = a.IPs, testbed.ScrapeAnnotations(server.Port(), "")
+	a.HostNetwork, b.HostNetwork = true, true
+	createPods(t, a, b)
+	proxy := startProxy(t, "host", nil)
+	wantSaid(t, proxy, a.Name, b.Name)
+	must(t, shared.cluster.DeletePod(t.Context(), a.Namespace, a.Name))
+	wantSaid(t, proxy, b.Name)
+}
+
+// An address goes on to another pod when its pod is gone, has ended, or is about to be
+// gone. There is one exporter at the address: whose it is the API server says.
+func TestReusedAddress(t *testing.T) {
+	for name, end := range map[string]func(p testbed.Pod) error{
+		"deleted": func(p testbed.Pod) error { return shared.cluster.DeletePod(t.Context(), p.Namespace, p.Name) },
+		"completed": func(p testbed.Pod) error {
+			return shared.cluster.SetPodStatus(t.Context(), p.Namespace, p.Name, corev1.PodSucceeded, p.IPs...)
+		},
+		"evicted": func(p testbed.Pod) error {
+			return shared.cluster.SetPodStatus(t.Context(), p.Namespace, p.Name, corev1.PodFailed, p.IPs...)
+		},
+		"terminating": func(p testbed.Pod) error { return shared.cluster.TerminatePod(t.Context(), p.Namespace, p.Name) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			test := "reuse-" + name
+			a, b := podThatSays(t, test, 6010), podThatSays(t, test, 6011)
+			a.NodeName, b.NodeName = "node-1", "node-1"
+			createPods(t, a)
+			proxy := startProxy(t, test, nil)
+			wantSaid(t, proxy, a.Name)
+			must(t, end(a))
+			if name != "terminating" {
+				wantSaid(t, proxy)
+			}
+			// The exporter of b is what answers at a's address now.
+			b.IPs, b.Annotations = a.IPs, a.Annotations
+			must(t, shared.cluster.CreatePods(t.Context(), b))
+			t.Cleanup(func() { _ = shared.cluster.DeletePod(t.Context(), b.Namespace, b.Name) })
+			wantTargets(t, proxy, b.Name)
+		})
+	}
+}
+
+// A pod that is being deleted is asked for as long as it answers, and then it is not down
+// but gone.
+func TestTerminatingPods(t *testing.T) {
+	answers, silent := podThatSays(t, "ending", 6020), podThatSays(t, "ending", 6021)
+	answers.NodeName, silent.NodeName = "node-1", "node-1"
+	silent.Annotations["prometheus.io/port"] = "1" // nothing listens there
+	createPods(t, answers, silent)
+	proxy := startProxy(t, "ending", nil)
+	eventually(t, func() error {
+		_, answer := get(t, proxy.URL("/metrics"), nil)
+		if want := map[string]bool{answers.Name: true, silent.Name: false}; !maps.Equal(ups(answer), want) {
+			return fmt.Errorf("targets are %v, want %v", ups(answer), want)
+		}
+		return nil
+	})
+	for _, p := range []testbed.Pod{answers, silent} {
+		must(t, shared.cluster.TerminatePod(t.Context(), p.Namespace, p.Name))
+	}
+	wantSaid(t, proxy, answers.Name)
+	must(t, shared.cluster.DeletePod(t.Context(), answers.Namespace, answers.Name))
+	wantSaid(t, proxy)
+}
+
+// A sidecar that Kubernetes knows as such is an init container.
+func TestNativeSidecar(t *testing.T) {
+	p := podThatSays(t, "native", 6030)
+	var port int32
+	_, err := fmt.Sscan(p.Annotations["prometheus.io/port"], &port)
+	must(t, err)
+	always := corev1.ContainerRestartPolicyAlways
+	p.InitContainers = []corev1.Container{{Name: "exporter", Image: "none", RestartPolicy: &always, Ports: []corev1.ContainerPort{{ContainerPort: port}}}}
+	createPods(t, p)
+	proxy := startProxy(t, "native", map[string]string{"TARGET_LABELS": "pod=pod,container=container"})
+	want := fmt.Sprintf(`said{pod=%q,container="exporter",by=%q} 1`, p.Name, p.Name)
+	if _, answer := get(t, proxy.URL("/metrics"), nil); !strings.Contains(answer, want) {
+		t.Errorf("want %s in\n%s", want, answer)
+	}
+}
+
+// A pod is asked at its first address, of whichever family.
+func TestIPv6AndDualStack(t *testing.T) {
+	server, err := exporter.Start("[::1]:0", exporter.Replay([]byte(says("v6"))))
+	if err != nil {
+		t.Skipf("this machine has no IPv6 loopback address: %v", err)
+	}
+	t.Cleanup(server.Close)
+	v6, dual := podThatSays(t, "v6", 6040), podThatSays(t, "v6", 6041)
+	v6.IPs, v6.Annotations = []string{"::1"}, testbed.ScrapeAnnotations(server.Port(), "")
+	dual.IPs = []string{dual.IPs[0], "::1"}
+	createPods(t, v6, dual)
+	proxy := startProxy(t, "v6", map[string]string{"TARGET_LABELS": "pod=pod,ip=ip"})
+	_, answer := get(t, proxy.URL("/metrics"), nil)
+	for _, want := range []string{
+		fmt.Sprintf(`said{pod=%q,ip="::1",by="v6"} 1`, v6.Name),
+		fmt.Sprintf(`said{pod=%q,ip=%q,by=%q} 1`, dual.Name, dual.IPs[0], dual.Name),
+	} {
+		if !strings.Contains(answer, want) {
+			t.Errorf("want %s in\n%s", want, answer)
+		}
+	}
+	if n := strings.Count(answer, "up{"); n != 2 {
+		t.Errorf("%d targets, want 2", n)
+	}
+}
+
+// Each port is a target, told apart by k8s_port.
+func TestSeveralPorts(t *testing.T) {
+	p := podThatSays(t, "ports", 6050)
+	second, err := exporter.Start(p.IPs[0]+":0", exporter.Replay([]byte(says("second"))))
+	must(t, err)
+	t.Cleanup(second.Close)
+	first := p.Annotations["prometheus.io/port"]
+	p.Annotations["prometheus.io/port"] = fmt.Sprintf("%s, %d,1", first, second.Port())
+	createPods(t, p)
+	proxy := startProxy(t, "ports", nil)
+	_, answer := get(t, proxy.URL("/metrics"), nil)
+	for _, want := range []string{
+		fmt.Sprintf(`said{k8s_pod_name=%q,k8s_namespace="ports",k8s_port=%q,by=%q} 1`, p.Name, first, p.Name),
+		fmt.Sprintf(`said{k8s_pod_name=%q,k8s_namespace="ports",k8s_port="%d",by="second"} 1`, p.Name, second.Port()),
+		fmt.Sprintf(`up{k8s_pod_name=%q,k8s_namespace="ports",k8s_port=%q} 1`, p.Name, first),
+		fmt.Sprintf(`up{k8s_pod_name=%q,k8s_namespace="ports",k8s_port="1"} 0`, p.Name),
+	} {
+		if !strings.Contains(answer, want) {
+			t.Errorf("want %s in\n%s", want, answer)
+		}
+	}
+}
+
+// Certificates of targets are verified, unless the user says otherwise.
+func TestHTTPSTargets(t *testing.T) {
+	p := podThatSays(t, "https", 6060)
+	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey(p.IPs[0], []net.IP{net.ParseIP(p.IPs[0])}, nil)
+	must(t, err)
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	must(t, err)
+	server, err := exporter.StartTLS(p.IPs[0]+":0", exporter.Replay([]byte(says(p.Name))), pair)
+	must(t, err)
+	t.Cleanup(server.Close)
+	p.Annotations = testbed.ScrapeAnnotations(server.Port(), "")
+	p.Annotations["prometheus.io/scheme"] = "https"
+	createPods(t, p)
+	authority := filepath.Join(t.TempDir(), "ca.crt")
+	must(t, os.WriteFile(authority, certPEM, 0o600))
+	for name, test := range map[string]struct {
+		env  map[string]string
+		isUp bool
+	}{
+		"unknown authority": {nil, false},
+		"K8S_CACERT":        {map[string]string{"K8S_CACERT": authority}, true},
+		"not verified":      {map[string]string{"TARGET_TLS_INSECURE_SKIP_VERIFY": "true"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := startProxy(t, "https", test.env)
+			if test.isUp {
+				wantSaid(t, proxy, p.Name)
+				return
+			}
+			_, answer := get(t, proxy.URL("/metrics"), nil)
+			if up, ok := ups(answer)[p.Name]; up || !ok {
+				t.Errorf("the target is up: %t, there: %t", up, ok)
+			}
+			wantOwnMetric(t, proxy, `metrics_proxy_target_scrapes_total{reason="tls"} 1`)
+		})
+	}
+}
+
+// What is wrong with a pod is seen: it is down, and the reason is in the log and counted.
+func TestTargetsThatCannotBeAsked(t *testing.T) {
+	good, malformed, same := podThatSays(t, "problem", 6070), podThatSays(t, "problem", 6071), podThatSays(t, "problem", 6072)
+	malformed.Annotations["prometheus.io/port"] = "http"
+	for i, p := range []*testbed.Pod{&good, &malformed, &same} {
+		p.Labels["app"] = []string{"a", "b", "a"}[i]
+	}
+	createPods(t, good, malformed, same)
+	proxy := startProxy(t, "problem", map[string]string{"TARGET_LABELS": "app=label:app"})
+	_, answer := get(t, proxy.URL("/metrics"), nil)
+	for _, want := range []string{`up{app="a"} 1`, `up{app="b"} 0`, fmt.Sprintf(`said{app="a",by=%q} 1`, good.Name)} {
+		if strings.Count(answer, want+"\n") != 1 {
+			t.Errorf("want %s once in\n%s", want, answer)
+		}
+	}
+	if strings.Count(answer, `{app="a"`) != 2 {
+		t.Errorf("the second target with the same labels is not left out:\n%s", answer)
+	}
+	for _, reason := range []string{"annotation", "identity"} {
+		wantOwnMetric(t, proxy, fmt.Sprintf("metrics_proxy_target_scrapes_total{reason=%q} 1", reason))
+	}
+	for _, want := range []string{`annotation prometheus.io/port is \"http\": want TCP ports`, "has the same labels: TARGET_LABELS must tell them apart"} {
+		if !strings.Contains(proxy.Log(), want) {
+			t.Errorf("the log does not say %q", want)
+		}
+	}
+}
