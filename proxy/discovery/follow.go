@@ -148,13 +148,13 @@ func (v *view) listWatch() *cache.ListWatch {
 	}
 }
 
-// request asks for the view's pods.
+// request asks for the view's pods, once: follow tries again, and says so.
 func (v *view) request(o metav1.ListOptions) *rest.Request {
 	o.LabelSelector = v.all.opts.Selector
 	if node := v.all.opts.NodeName; node != "" {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
 	}
-	return v.client.Get().Namespace(v.namespace).Resource("pods").VersionedParams(&o, metav1.ParameterCodec)
+	return v.client.Get().MaxRetries(0).Namespace(v.namespace).Resource("pods").VersionedParams(&o, metav1.ParameterCodec)
 }
 
 // note keeps what came of a request to the API server, and logs a failure that is

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -68,6 +69,7 @@ func (v *view) Replace(list []any, _ string) error {
 	v.isCurrent, v.currentAt = v.isWatched, time.Now()
 	if !v.isSynced {
 		v.isSynced = true
+		time.AfterFunc(afterList, debug.FreeOSMemory) // a first list makes garbage as nothing later does
 		v.all.opts.Logger.Info("first list of pods is complete", "pods_of", v.String(), "pods", len(list), "with_targets", len(v.pods))
 	}
 	return nil
@@ -158,6 +160,9 @@ func (v *view) staleness() time.Duration {
 	}
 	return time.Since(v.currentAt)
 }
+
+// afterList is how long after a list none of its pods is in use any more.
+const afterList = 5 * time.Second
 
 // Resync does nothing: there is no other state to agree with.
 func (v *view) Resync() error { return nil }

@@ -26,36 +26,21 @@ type Cluster struct {
 	Admin  User                 // may do everything
 	Proxy  User                 // may get, list and watch pods everywhere, and nothing else
 
-	bed         *Bed
-	credentials *credentials
-	port        int
-	apiServer   *Process
+	bed                    *Bed
+	credentials            *credentials
+	port                   int
+	etcdPeers, etcdMetrics string
+	etcd, apiServer        *Process
 }
 
 // StartCluster starts etcd and kube-apiserver and returns when the latter is ready.
 func (b *Bed) StartCluster(ctx context.Context, options ClusterOptions) (*Cluster, error) {
-	etcd, err := b.startEtcd(ctx, options.EtcdMetrics)
+	c, err := b.newCluster(options)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start a cluster: %w", err)
 	}
-	port, err := FreePort()
-	if err != nil {
-		return nil, fmt.Errorf("cannot start a cluster: %w", err)
-	}
-	credentials, err := newCredentials(b.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot start a cluster: %w", err)
-	}
-	c := &Cluster{
-		Server: "https://127.0.0.1:" + strconv.Itoa(port), Admin: credentials.admin,
-		Etcd: etcd, bed: b, credentials: credentials, port: port,
-	}
-	c.Client, err = kubernetes.NewForConfig(&rest.Config{
-		Host: c.Server, BearerToken: c.Admin.Token, QPS: -1, Timeout: time.Minute,
-		TLSClientConfig: rest.TLSClientConfig{CAData: credentials.certificate},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot start a cluster: %w", err)
+	if err := c.StartEtcd(ctx); err != nil {
+		return nil, err
 	}
 	if err := c.StartServer(ctx); err != nil {
 		return nil, err
@@ -67,36 +52,66 @@ func (b *Bed) StartCluster(ctx context.Context, options ClusterOptions) (*Cluste
 	return c, nil
 }
 
-func (b *Bed) startEtcd(ctx context.Context, metrics string) (url string, err error) {
-	binary, err := Binary(ctx, "etcd", b.progress)
-	if err != nil {
-		return "", err
+func (b *Bed) newCluster(options ClusterOptions) (*Cluster, error) {
+	var ports [3]int
+	for i := range ports {
+		var err error
+		if ports[i], err = FreePort(); err != nil {
+			return nil, err
+		}
 	}
-	clients, err := FreePort()
-	if err != nil {
-		return "", err
+	c := &Cluster{
+		Server: "https://127.0.0.1:" + strconv.Itoa(ports[0]), Etcd: "http://127.0.0.1:" + strconv.Itoa(ports[1]),
+		bed: b, port: ports[0], etcdPeers: "http://127.0.0.1:" + strconv.Itoa(ports[2]), etcdMetrics: options.EtcdMetrics,
 	}
-	peers, err := FreePort()
-	if err != nil {
-		return "", err
+	var err error
+	if c.credentials, err = newCredentials(b.Dir); err != nil {
+		return nil, err
 	}
-	url = "http://127.0.0.1:" + strconv.Itoa(clients)
-	peerURL := "http://127.0.0.1:" + strconv.Itoa(peers)
+	c.Admin = c.credentials.admin
+	return c, c.connect()
+}
+
+// connect makes the client, for the certificate that the API server has now.
+func (c *Cluster) connect() (err error) {
+	c.Client, err = kubernetes.NewForConfig(&rest.Config{
+		Host: c.Server, BearerToken: c.Admin.Token, QPS: -1, Timeout: time.Minute,
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.credentials.certificate},
+	})
+	return err
+}
+
+// StartEtcd starts etcd again after StopEtcd, at the same address and with the same data.
+// It returns when etcd is ready.
+func (c *Cluster) StartEtcd(ctx context.Context) error {
+	binary, err := Binary(ctx, "etcd", c.bed.progress)
+	if err != nil {
+		return fmt.Errorf("cannot start etcd: %w", err)
+	}
 	args := []string{
-		"--data-dir=" + filepath.Join(b.Dir, "etcd"),
-		"--listen-client-urls=" + url, "--advertise-client-urls=" + url,
-		"--listen-peer-urls=" + peerURL, "--initial-advertise-peer-urls=" + peerURL,
-		"--initial-cluster=default=" + peerURL,
+		"--data-dir=" + filepath.Join(c.bed.Dir, "etcd"),
+		"--listen-client-urls=" + c.Etcd, "--advertise-client-urls=" + c.Etcd,
+		"--listen-peer-urls=" + c.etcdPeers, "--initial-advertise-peer-urls=" + c.etcdPeers,
+		"--initial-cluster=default=" + c.etcdPeers,
 		"--unsafe-no-fsync", "--log-level=warn",
 	}
-	if metrics != "" {
-		args = append(args, "--listen-metrics-urls=http://"+metrics)
+	if c.etcdMetrics != "" {
+		args = append(args, "--listen-metrics-urls=http://"+c.etcdMetrics)
 	}
-	process, err := b.Start(Command{Name: "etcd", Path: binary, Args: args})
+	c.etcd, err = c.bed.Start(Command{Name: "etcd", Path: binary, Args: args})
 	if err != nil {
-		return "", err
+		return err
 	}
-	return url, process.comesUp(ctx, readyBound, answersOK(url+"/health"))
+	if err := c.etcd.comesUp(ctx, readyBound, answersOK(c.Etcd+"/health")); err != nil {
+		return fmt.Errorf("cannot start etcd: %w", err)
+	}
+	return nil
+}
+
+// StopEtcd ends etcd; its data stay.
+func (c *Cluster) StopEtcd() error {
+	_, err := c.etcd.Stop(stopBound)
+	return err
 }
 
 // StartServer starts the API server again after StopServer, at the same address and
@@ -132,10 +147,31 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 	return nil
 }
 
-// StopServer ends the API server; its data stay in etcd.
+// StopServer ends the API server as a crash does: told to stop it would wait a minute for
+// open watches. Its data stay in etcd.
 func (c *Cluster) StopServer() error {
-	_, err := c.apiServer.Stop(stopBound)
+	if err := c.apiServer.Signal(os.Kill); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopBound)
+	defer cancel()
+	_, err := c.apiServer.Wait(ctx)
 	return err
+}
+
+// RotateCertificate gives the API server another certificate and authority, and starts it
+// again. Kubeconfigs from before do not serve any more.
+func (c *Cluster) RotateCertificate(ctx context.Context) error {
+	if err := c.StopServer(); err != nil {
+		return err
+	}
+	if err := c.credentials.newCertificate(); err != nil {
+		return err
+	}
+	if err := c.connect(); err != nil {
+		return err
+	}
+	return c.StartServer(ctx)
 }
 
 func (c *Cluster) ready(ctx context.Context) error {

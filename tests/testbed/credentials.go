@@ -29,18 +29,14 @@ func newCredentials(dir string) (*credentials, error) {
 		signingKeyFile:  filepath.Join(dir, "service-accounts.key"),
 		tokenFile:       filepath.Join(dir, "tokens.csv"),
 	}
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, []string{"localhost"})
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a certificate: %w", err)
+	if err := c.newCertificate(); err != nil {
+		return nil, err
 	}
-	c.certificate = certificate
 	signingKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a key: %w", err)
 	}
 	for path, content := range map[string][]byte{
-		c.certificateFile: certificate,
-		c.keyFile:         key,
 		c.signingKeyFile: pem.EncodeToMemory(&pem.Block{
 			Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(signingKey),
 		}),
@@ -51,4 +47,20 @@ func newCredentials(dir string) (*credentials, error) {
 		}
 	}
 	return c, nil
+}
+
+// newCertificate makes certificate and key of the API server, and writes them.
+func (c *credentials) newCertificate() error {
+	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, []string{"localhost"})
+	if err != nil {
+		return fmt.Errorf("cannot make a certificate: %w", err)
+	}
+	c.certificate = certificate
+	if err := writeSecret(c.certificateFile, certificate); err != nil {
+		return fmt.Errorf("cannot write the certificate: %w", err)
+	}
+	if err := writeSecret(c.keyFile, key); err != nil {
+		return fmt.Errorf("cannot write the certificate's key: %w", err)
+	}
+	return nil
 }

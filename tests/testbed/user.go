@@ -59,6 +59,41 @@ func (c *Cluster) NewUser(ctx context.Context, name string, grants ...Grant) (Us
 	return user, nil
 }
 
+// RenewUser gives a user that NewUser made another token, and returns when the API server
+// refuses the one before.
+func (c *Cluster) RenewUser(ctx context.Context, name string, before User) (User, error) {
+	err := c.Client.CoreV1().ServiceAccounts(userNamespace).Delete(ctx, name, metav1.DeleteOptions{})
+	if err != nil {
+		return User{}, fmt.Errorf("cannot renew user %s: %w", name, err)
+	}
+	user, err := c.newAccount(ctx, name)
+	if err != nil {
+		return User{}, fmt.Errorf("cannot renew user %s: %w", name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err = poll(ctx, func(ctx context.Context) error { // it remembers for a while whom it has let in
+		review, err := c.Client.AuthenticationV1().TokenReviews().Create(ctx,
+			&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: before.Token}}, metav1.CreateOptions{})
+		if err == nil && review.Status.Authenticated {
+			err = errors.New("the API server still takes the token before")
+		}
+		return err
+	})
+	if err != nil {
+		return User{}, fmt.Errorf("cannot renew user %s: %w", name, err)
+	}
+	return user, nil
+}
+
+// Allow lets a user that NewUser made do more.
+func (c *Cluster) Allow(ctx context.Context, name string, grant Grant) error {
+	if err := c.grant(ctx, fmt.Sprintf("testbed:%s:more", name), name, grant); err != nil {
+		return fmt.Errorf("cannot allow user %s more: %w", name, err)
+	}
+	return nil
+}
+
 func (c *Cluster) newAccount(ctx context.Context, name string) (User, error) {
 	if err := c.CreateNamespaces(ctx, userNamespace); err != nil {
 		return User{}, err

@@ -1,0 +1,88 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+)
+
+// Of pods nothing is kept but targets, and whole pods are in memory a page at a time:
+// whether the API server lists them in a watch or in pages.
+func TestMemoryOfManyPods(t *testing.T) {
+	const pods, peakMost, laterMost = 5000, 64, 35
+	ctx, cluster := t.Context(), shared.cluster
+	var all []testbed.Pod
+	for i := range pods {
+		all = append(all, realisticPod("many", i))
+	}
+	must(t, cluster.CreatePods(ctx, all...))
+	t.Cleanup(func() {
+		err := cluster.Client.CoreV1().Pods("many").DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	one, err := cluster.Client.CoreV1().Pods("many").Get(ctx, all[0].Name, metav1.GetOptions{})
+	must(t, err)
+	if object, err := json.Marshal(one); err != nil || len(object) < 10_000 || len(object) > 12_000 {
+		t.Fatalf("a pod takes %d bytes, want about 10 KB", len(object))
+	}
+	user, err := cluster.NewUser(ctx, "pages", testbed.Grant{Rules: testbed.PodRules("list")})
+	must(t, err)
+	config, err := cluster.Kubeconfig(user, "")
+	must(t, err)
+	var proxies []*testbed.Proxy
+	for _, env := range []map[string]string{{}, {"KUBECONFIG": config, "CACHE_UPDATE_INTERVAL": "10m"}} {
+		proxy := startProxy(t, "many", env)
+		proxies = append(proxies, proxy)
+		wantOwnMetric(t, proxy, fmt.Sprintf("metrics_proxy_discovery_targets %d", pods))
+	}
+	time.Sleep(time.Minute)
+	for i, how := range []string{"in a watch", "in pages"} {
+		pid := proxies[i].Process.PID()
+		peak, later := peakMiB(t, pid), residentMiB(t, pid)
+		t.Logf("%d pods, listed %s: peak %d MiB, a minute later %d MiB", pods, how, peak, later)
+		if peak >= peakMost || later >= laterMost {
+			t.Errorf("listed %s the pods take %d MiB at the peak and %d MiB a minute later, want less than %d and %d", how, peak, later, peakMost, laterMost)
+		}
+	}
+}
+
+// realisticPod has about 10 KB, as a pod with a sidecar and some configuration has.
+func realisticPod(test string, i int) testbed.Pod {
+	p := testbed.Pod{
+		Namespace: test, Name: fmt.Sprintf("%s-7c9f8d6b5-%05d", test, i), NodeName: "node-1", IPs: []string{testbed.Address(i)},
+		Labels:      map[string]string{"test": test, "app.kubernetes.io/name": test, "pod-template-hash": "7c9f8d6b5"},
+		Annotations: testbed.ScrapeAnnotations(9090, ""),
+	}
+	p.Annotations["kubectl.kubernetes.io/last-applied-configuration"] = strings.Repeat(fmt.Sprintf(`{"apiVersion":"v1","i":%d},`, i), 100)
+	for _, name := range []string{"main", "sidecar"} {
+		c := corev1.Container{Name: name, Image: "registry.example.com/team/" + name + ":v1.2.3"}
+		for j := range 15 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("VARIABLE_NUMBER_%d", j), Value: strings.Repeat("value ", 10)})
+		}
+		p.Containers = append(p.Containers, c)
+	}
+	return p
+}
+
+// residentMiB is the memory that a process has resident now.
+func residentMiB(t *testing.T, pid int) (resident int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	must(t, err)
+	_, line, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(line, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident / 1024
+}

@@ -1,0 +1,81 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+)
+
+// documentedRole is the ClusterRole of the README.
+func documentedRole(t *testing.T) (role rbacv1.ClusterRole) {
+	t.Helper()
+	readme, err := os.ReadFile("../../README.md")
+	must(t, err)
+	_, block, found := strings.Cut(string(readme), "```yaml\n# RBAC\n")
+	block, _, _ = strings.Cut(block, "```")
+	if err := yaml.UnmarshalStrict([]byte(block), &role); err != nil || !found {
+		t.Fatalf("the README has no ClusterRole: %v", err)
+	}
+	return role
+}
+
+// What the README wants is enough, everywhere or in a namespace, and each verb is needed:
+// without it happens what the README says.
+func TestDocumentedRoleIsMinimal(t *testing.T) {
+	role := documentedRole(t)
+	if len(role.Rules) != 1 || !slices.Equal(role.Rules[0].Verbs, []string{"list", "watch"}) {
+		t.Fatalf("the rules are %v, want one that allows to list and watch", role.Rules)
+	}
+	p := podThatSays(t, "rbac", 6300)
+	createPods(t, p)
+	without := func(verb string) []rbacv1.PolicyRule {
+		rules := role.DeepCopy().Rules
+		rules[0].Verbs = slices.DeleteFunc(rules[0].Verbs, func(v string) bool { return v == verb || verb == "all" })
+		if len(rules[0].Verbs) == 0 {
+			return nil
+		}
+		return rules
+	}
+	for name, test := range map[string]struct {
+		grant          testbed.Grant
+		namespaces     string
+		isReady        bool
+		logged, answer string
+	}{
+		"role-everywhere": {testbed.Grant{Rules: without("none")}, "", true, "", ""},
+		"role-namespace":  {testbed.Grant{Namespace: "rbac", Rules: without("none")}, "rbac", true, "", ""},
+		"role-no-watch":   {testbed.Grant{Rules: without("watch")}, "", true, "cannot watch pods, so they are listed again and again", ""},
+		"role-no-list":    {testbed.Grant{Rules: without("list")}, "", true, "", ""}, // a new API server lists in a watch
+		"role-nothing":    {testbed.Grant{Rules: without("all")}, "", false, "", `want a ClusterRole with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			user, err := shared.cluster.NewUser(t.Context(), name, test.grant)
+			must(t, err)
+			config, err := shared.cluster.Kubeconfig(user, "")
+			must(t, err)
+			proxy := startProxyWith(t, testbed.ProxyOptions{NoWait: true, Env: map[string]string{"KUBECONFIG": config, "NAMESPACES": test.namespaces}}, "rbac")
+			eventually(t, func() error { return listens(proxy.Address()) })
+			eventually(t, func() error {
+				status, body := get(t, proxy.URL("/-/ready"), nil)
+				if (status == http.StatusOK) != test.isReady || !strings.Contains(body, test.answer) {
+					return fmt.Errorf("/-/ready answers %d %s", status, body)
+				}
+				return nil
+			})
+			if test.isReady {
+				wantSaid(t, proxy, p.Name)
+			}
+			if !strings.Contains(proxy.Log(), test.logged) {
+				t.Errorf("the log does not say %q", test.logged)
+			}
+		})
+	}
+}
