@@ -2,6 +2,8 @@ package integration
 
 import (
 	"fmt"
+	"maps"
+	"os/exec"
 	"testing"
 
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
@@ -45,5 +47,36 @@ func TestShards(t *testing.T) {
 	}
 	if moved == 0 || moved > pods/2 {
 		t.Errorf("%d of %d pods moved, want about a quarter", moved, pods)
+	}
+}
+
+// The pods of a StatefulSet know their number by their host name.
+func TestShardByHostName(t *testing.T) {
+	unshare, err := exec.LookPath("unshare")
+	if err != nil || exec.Command(unshare, "--uts", "hostname", "proxy-1").Run() != nil {
+		t.Skip("no process can be given another host name here")
+	}
+	var all []testbed.Pod
+	for i := range 20 {
+		all = append(all, pod(t, "ordinal", 6400+i, exporter.Replay([]byte("a 1\n"))))
+	}
+	createPods(t, all...)
+	start := func(options testbed.ProxyOptions) map[string]bool {
+		env := map[string]string{"SHARD_COUNT": "2", "KUBECONFIG": kubeconfig(t), "POD_LABEL_SELECTOR": "test=ordinal"}
+		maps.Copy(env, options.Env)
+		options.Env = env
+		proxy, err := shared.bed.StartProxy(t.Context(), options)
+		must(t, err)
+		t.Cleanup(func() { _, _ = proxy.Stop() })
+		_, answer := get(t, proxy.URL("/metrics"), nil)
+		return ups(answer)
+	}
+	byName := start(testbed.ProxyOptions{
+		Binary: unshare, Args: []string{"--uts", "sh", "-c", `hostname proxy-1 && exec "$0"`, shared.binary},
+		Env: map[string]string{"SHARD_INDEX": "auto"},
+	})
+	byNumber := start(testbed.ProxyOptions{Binary: shared.binary, Env: map[string]string{"SHARD_INDEX": "1"}})
+	if !maps.Equal(byName, byNumber) || len(byName) == 0 || len(byName) == len(all) {
+		t.Errorf("by its host name proxy-1 has the pods %v, by its number %v", byName, byNumber)
 	}
 }
