@@ -319,9 +319,10 @@ func TestConfigurationIsReadAnew(t *testing.T) {
 		api := fakeAPI{token: "new"}
 		token, broken := "old", errors.New("cannot be read now")
 		p, log := api.follow(t, func(o *Options) {
-			api := o.API
 			o.Reload = func() (*rest.Config, error) {
-				c := rest.CopyConfig(api)
+				api.mu.Lock()
+				defer api.mu.Unlock()
+				c := rest.CopyConfig(o.API)
 				c.BearerToken = token
 				return c, broken
 			}
@@ -334,7 +335,7 @@ func TestConfigurationIsReadAnew(t *testing.T) {
 		if len(log.with("level=WARN", "cannot be read now")) == 0 {
 			t.Errorf("that the configuration cannot be read is not said: %q", log.lines)
 		}
-		token, broken = "new", nil
+		api.set(func() { token, broken = "new", nil })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := p.Ready(); err != nil {
