@@ -7,10 +7,10 @@ BENCHSTAT := go tool -modfile=$(CURDIR)/tests/tools/benchstat/go.mod benchstat
 FUZZTIME ?= 20000x
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test format lint unit fuzz components integration bench clean
+.PHONY: help build rock-image demo test format lint unit fuzz components integration bench clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
 
 build: ## ./metrics-proxy
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o metrics-proxy ./proxy
@@ -47,6 +47,9 @@ components: ## the programs of others that the tests run, once
 
 integration: components ## on a real API server, real exporters and a real Prometheus
 	cd tests && go test -count=1 -timeout 20m ./...
+
+rock-image: ## bin/*.rock, the image of rockcraft.yaml, without rockcraft, and in Docker if that runs here
+	cd tests && go run ./rockimage $(shell docker info >/dev/null 2>&1 && echo -docker)
 
 bench: ## reading and merging, the time to the first scrape with 1,000 pods, and whole processes beside two yardsticks
 	@mkdir -p bin

@@ -1,0 +1,5 @@
+//go:build tools
+
+package pebble
+
+import _ "github.com/canonical/pebble/cmd/pebble" // the daemon
