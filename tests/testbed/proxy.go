@@ -84,3 +84,8 @@ func (p *Proxy) Log() string { return p.Process.Stderr() + p.Process.Stdout() }
 
 // Stop sends SIGTERM and returns the exit code.
 func (p *Proxy) Stop() (int, error) { return p.Process.Stop(stopBound) }
+
+// ProxyAt is one that somebody else runs, at these ports of this machine.
+func ProxyAt(port, ownPort int) *Proxy {
+	return &Proxy{port: strconv.Itoa(port), ownPort: strconv.Itoa(ownPort)}
+}

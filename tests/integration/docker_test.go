@@ -1,0 +1,325 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+)
+
+// rockUser runs the image unless another user is given: _daemon_ of every rock.
+const rockUser = 584792
+
+// buildRock makes the image of rockcraft.yaml, once.
+var buildRock = sync.OnceValues(func() (image string, err error) {
+	for _, needed := range [][]string{{"docker", "info"}, {"umoci", "--version"}, {"skopeo", "--version"}} {
+		if out, err := exec.Command(needed[0], needed[1:]...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s does not run here: %w: %s", needed[0], err, lastLine(out))
+		}
+	}
+	build := exec.Command("go", "run", "./rockimage", "-docker")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the image: %w\n%s", err, out)
+	}
+	return "metrics-proxy:0.1", nil
+})
+
+// rock is the image. Where there is no Docker the test is skipped, unless REQUIRE_DOCKER
+// is set.
+func rock(t *testing.T) string {
+	t.Helper()
+	image, err := buildRock()
+	if err != nil && os.Getenv("REQUIRE_DOCKER") == "" && strings.Contains(err.Error(), "does not run here") {
+		t.Skipf("the image is not tested: %v", err)
+	}
+	must(t, err)
+	return image
+}
+
+func lastLine(text []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1]
+}
+
+// docker runs a command of Docker and returns what it prints.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("docker", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// container is a running container of the rock.
+type container struct {
+	*testbed.Proxy
+	id string
+}
+
+// runRock starts a container that is gone when the test ends, on the host's network unless
+// it is to publish a port. The options are Docker's, the arguments Pebble's.
+func runRock(t *testing.T, test string, options []string, args ...string) *container {
+	t.Helper()
+	port, err := testbed.FreePort()
+	must(t, err)
+	own, err := testbed.FreePort()
+	must(t, err)
+	all := []string{
+		"run", "--detach", "-e", "POD_LABEL_SELECTOR=test=" + test, "-e", "PORT=" + strconv.Itoa(port), "-e", "METRICS_HTTP_PORT=" + strconv.Itoa(own),
+	}
+	if !slices.Contains(options, "--publish") {
+		all = append(all, "--network", "host")
+	}
+	id := docker(t, append(append(append(all, options...), rock(t)), args...)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := exec.Command("docker", "logs", id).CombinedOutput()
+			t.Logf("log of the container:\n%s", out)
+		}
+		_ = exec.Command("docker", "rm", "--force", id).Run()
+	})
+	return &container{testbed.ProxyAt(port, own), id}
+}
+
+// rockKubeconfig is what mounts a kubeconfig that the image's user can read.
+func rockKubeconfig(t *testing.T) []string {
+	t.Helper()
+	path := kubeconfig(t)
+	must(t, errors.Join(os.Chown(path, rockUser, rockUser), os.Chmod(filepath.Dir(path), 0o711), os.Chmod(shared.bed.Dir, 0o711))) //nolint:gosec // of a test
+	return []string{"-e", "KUBECONFIG=/kubeconfig", "-v", path + ":/kubeconfig:ro"}
+}
+
+// wantOK polls until a URL answers 200.
+func wantOK(t *testing.T, url string) {
+	t.Helper()
+	eventually(t, func() error {
+		resp, err := http.Get(url)
+		if err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answers %s", url, resp.Status)
+		}
+		return nil
+	})
+}
+
+// It serves, as another user than root, from a file system that it cannot write to,
+// without any capability, and with settings by -e.
+func TestRockServes(t *testing.T) {
+	a, b := podThatSays(t, "rock", 6500), podThatSays(t, "rock", 6501)
+	createPods(t, a, b)
+	for name, options := range map[string][]string{
+		"as it is": nil,
+		"locked up": {
+			"--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+			"--tmpfs", "/pebble:mode=1777", "-e", "PEBBLE=/pebble", "-e", "PEBBLE_COPY_ONCE=/var/lib/pebble/default",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := runRock(t, "rock", append(rockKubeconfig(t), options...))
+			wantSaidBy(t, c, a.Name, b.Name)
+			wantOwnMetric(t, c.Proxy, "metrics_proxy_discovery_targets 2")
+			status, err := os.ReadFile("/proc/" + docker(t, "inspect", "--format", "{{.State.Pid}}", c.id) + "/status")
+			must(t, err)
+			if want := fmt.Sprintf("Uid:\t%d\t", rockUser); !bytes.Contains(status, []byte(want)) {
+				t.Errorf("it does not run as user %d:\n%s", rockUser, status)
+			}
+		})
+	}
+}
+
+// A file that only its owner may read is read with --user.
+func TestRockAndPrivateKubeconfig(t *testing.T) {
+	p := podThatSays(t, "private", 6510)
+	createPods(t, p)
+	path := kubeconfig(t) // 0600, of this user
+	options := []string{"-e", "KUBECONFIG=/kubeconfig", "-v", path + ":/kubeconfig:ro"}
+	refused := runRock(t, "private", options)
+	wantEnd(t, refused, 10, "permission denied")
+	c := runRock(t, "private", append(options, "--user", fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())))
+	wantSaidBy(t, c, p.Name)
+}
+
+// wantEnd wants the container to end with a code, and its log to say why.
+func wantEnd(t *testing.T, c *container, code int, why string) {
+	t.Helper()
+	if got := docker(t, "wait", c.id); got != strconv.Itoa(code) {
+		t.Errorf("the container ended with %s, want %d", got, code)
+	}
+	if log := docker(t, "logs", c.id); !strings.Contains(log, why) {
+		t.Errorf("the log does not say %q:\n%s", why, log)
+	}
+}
+
+func TestRockRefusesBadConfiguration(t *testing.T) {
+	c := runRock(t, "x", []string{"-e", "SCRAPE_TIMEOUT=soon"})
+	wantEnd(t, c, 10, `SCRAPE_TIMEOUT is "soon": want a duration`)
+}
+
+// docker stop lets a scrape in flight be answered.
+func TestRockFinishesScrapes(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	p := pod(t, "stop", 6520, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		once.Do(func() { close(asked) })
+		<-release
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = fmt.Fprint(w, says("late"))
+	}))
+	t.Cleanup(func() {
+		select {
+		case <-release:
+		default:
+			close(release)
+		}
+	})
+	createPods(t, p)
+	c := runRock(t, "stop", rockKubeconfig(t))
+	c.waitReady(t)
+	answered := make(chan string, 1)
+	go func() {
+		answer, err := c.Metrics(context.Background())
+		if err != nil {
+			answer = []byte(err.Error())
+		}
+		answered <- string(answer)
+	}()
+	<-asked
+	stopped := make(chan error, 1)
+	go func() { stopped <- exec.Command("docker", "stop", "--time", "40", c.id).Run() }()
+	eventually(t, func() error { // it takes no new ones
+		if listens(c.Address()) == nil {
+			return errors.New("it still listens")
+		}
+		return nil
+	})
+	close(release)
+	if answer := <-answered; !strings.Contains(answer, `by="late"} 1`) {
+		t.Errorf("the scrape in flight got\n%s", answer)
+	}
+	must(t, <-stopped)
+	wantEnd(t, c, 0, "stopping when the scrapes in flight are answered")
+}
+
+// wantSaidBy is wantSaid for a container that may just have been started.
+func wantSaidBy(t *testing.T, c *container, names ...string) {
+	t.Helper()
+	c.waitReady(t)
+	wantSaid(t, c.Proxy, names...)
+}
+
+func (c *container) waitReady(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error { return listens(c.Address()) })
+	eventually(t, func() error {
+		if status, body := get(t, c.URL("/-/ready"), nil); status != http.StatusOK {
+			return fmt.Errorf("/-/ready answers %d %s", status, body)
+		}
+		return nil
+	})
+}
+
+// The check asks where PORT says.
+func TestRockCheckFollowsThePort(t *testing.T) {
+	c := runRock(t, "check", rockKubeconfig(t))
+	c.waitReady(t)
+	if out := docker(t, "exec", c.id, "/usr/bin/pebble", "check", "metrics-proxy", "--refresh"); !strings.Contains(out, "status: up") || !strings.Contains(out, "failures: 0") {
+		t.Errorf("the check says\n%s", out)
+	}
+	out, err := exec.Command("docker", "exec", "-e", "PORT=1", c.id, "/bin/metrics-proxy", "healthcheck").CombinedOutput()
+	if err == nil {
+		t.Errorf("the health check finds something at port 1: %s", out)
+	}
+}
+
+// A crash ends the container, which Docker starts again where it is told to.
+func TestRockRestartsAfterACrash(t *testing.T) {
+	p := podThatSays(t, "crash", 6530)
+	createPods(t, p)
+	c := runRock(t, "crash", append(rockKubeconfig(t), "--restart", "on-failure"))
+	wantSaidBy(t, c, p.Name)
+	docker(t, "exec", c.id, "/usr/bin/pebble", "signal", "KILL", "metrics-proxy")
+	eventually(t, func() error {
+		if n := docker(t, "inspect", "--format", "{{.RestartCount}}", c.id); n != "1" {
+			return fmt.Errorf("the container was started again %s times", n)
+		}
+		return listens(c.Address())
+	})
+	wantSaidBy(t, c, p.Name)
+}
+
+// On Docker's own network a published port answers, though no API server can be reached
+// from there.
+func TestRockPublishesItsPort(t *testing.T) {
+	port, err := testbed.FreePort()
+	must(t, err)
+	options := append(rockKubeconfig(t), "-e", "PORT=15090", "--publish", fmt.Sprintf("127.0.0.1:%d:15090", port))
+	runRock(t, "x", options)
+	wantOK(t, fmt.Sprintf("http://127.0.0.1:%d/-/healthy", port))
+}
+
+// Juju brings its own Pebble, which copies the rock's layer and holds the service until a
+// charm asks for it. Until then the container counts as alive.
+func TestRockUnderJujusPebble(t *testing.T) {
+	p := podThatSays(t, "juju", 6540)
+	createPods(t, p)
+	for version, module := range map[string]string{"v1.32.1": "../pebble", "v1.26.0": "../pebble/v1.26"} {
+		t.Run(version, func(t *testing.T) {
+			pebble := filepath.Join(t.TempDir(), "pebble")
+			build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s", "-o", pebble, "github.com/canonical/pebble/cmd/pebble")
+			build.Dir, build.Env = module, append(os.Environ(), "CGO_ENABLED=0")
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("cannot build Pebble: %v\n%s", err, out)
+			}
+			must(t, os.Chmod(filepath.Dir(pebble), 0o755)) //nolint:gosec // of a test
+			health, err := testbed.FreePort()
+			must(t, err)
+			options := append(rockKubeconfig(t), "-v", pebble+":/charm/bin/pebble:ro", "--entrypoint", "/charm/bin/pebble",
+				"--tmpfs", "/charm/container:mode=1777", "-e", "PEBBLE=/charm/container/pebble", "-e", "PEBBLE_COPY_ONCE=/var/lib/pebble/default")
+			c := runRock(t, "juju", options, "run", "--create-dirs", "--hold", "--http", fmt.Sprintf(":%d", health), "--verbose")
+			for _, level := range []string{"alive", "ready"} {
+				wantOK(t, fmt.Sprintf("http://127.0.0.1:%d/v1/health?level=%s", health, level))
+			}
+			if out := docker(t, "exec", c.id, "/charm/bin/pebble", "services"); !strings.Contains(out, "inactive") {
+				t.Errorf("the service is not held:\n%s", out)
+			}
+			docker(t, "exec", c.id, "/charm/bin/pebble", "replan")
+			wantSaidBy(t, c, p.Name)
+		})
+	}
+}
+
+// The image is small, and the same inputs make the same one.
+func TestRockIsSmallAndReproducible(t *testing.T) {
+	image := rock(t)
+	size, err := strconv.Atoi(docker(t, "image", "inspect", "--format", "{{.Size}}", image))
+	must(t, err)
+	t.Logf("%d bytes uncompressed", size)
+	if size >= 40_000_000 {
+		t.Errorf("the image takes %d bytes uncompressed, want less than 40 MB", size)
+	}
+	before := docker(t, "image", "inspect", "--format", "{{.Id}}", image)
+	again := exec.Command("go", "run", "./rockimage", "-docker")
+	again.Dir = ".."
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the image again: %v\n%s", err, out)
+	}
+	if after := docker(t, "image", "inspect", "--format", "{{.Id}}", image); after != before {
+		t.Errorf("built again the image is %s, before it was %s", after, before)
+	}
+}
