@@ -9,13 +9,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
 // rockUser runs the image unless another user is given: _daemon_ of every rock.
@@ -38,7 +41,7 @@ var buildRock = sync.OnceValues(func() (image string, err error) {
 
 // rock is the image. Where there is no Docker the test is skipped, unless REQUIRE_DOCKER
 // is set.
-func rock(t *testing.T) string {
+func rock(t testing.TB) string {
 	t.Helper()
 	image, err := buildRock()
 	if err != nil && os.Getenv("REQUIRE_DOCKER") == "" && strings.Contains(err.Error(), "does not run here") {
@@ -54,7 +57,7 @@ func lastLine(text []byte) string {
 }
 
 // docker runs a command of Docker and returns what it prints.
-func docker(t *testing.T, args ...string) string {
+func docker(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command("docker", args...).CombinedOutput()
 	if err != nil {
@@ -71,7 +74,7 @@ type container struct {
 
 // runRock starts a container that is gone when the test ends, on the host's network unless
 // it is to publish a port. The options are Docker's, the arguments Pebble's.
-func runRock(t *testing.T, test string, options []string, args ...string) *container {
+func runRock(t testing.TB, test string, options []string, args ...string) *container {
 	t.Helper()
 	port, err := testbed.FreePort()
 	must(t, err)
@@ -95,7 +98,7 @@ func runRock(t *testing.T, test string, options []string, args ...string) *conta
 }
 
 // rockKubeconfig is what mounts a kubeconfig that the image's user can read.
-func rockKubeconfig(t *testing.T) []string {
+func rockKubeconfig(t testing.TB) []string {
 	t.Helper()
 	path := kubeconfig(t)
 	must(t, errors.Join(os.Chown(path, rockUser, rockUser), os.Chmod(filepath.Dir(path), 0o711), os.Chmod(shared.bed.Dir, 0o711))) //nolint:gosec // of a test
@@ -103,7 +106,7 @@ func rockKubeconfig(t *testing.T) []string {
 }
 
 // wantOK polls until a URL answers 200.
-func wantOK(t *testing.T, url string) {
+func wantOK(t testing.TB, url string) {
 	t.Helper()
 	eventually(t, func() error {
 		resp, err := http.Get(url)
@@ -223,7 +226,7 @@ func wantSaidBy(t *testing.T, c *container, names ...string) {
 	wantSaid(t, c.Proxy, names...)
 }
 
-func (c *container) waitReady(t *testing.T) {
+func (c *container) waitReady(t testing.TB) {
 	t.Helper()
 	eventually(t, func() error { return listens(c.Address()) })
 	eventually(t, func() error {
@@ -322,4 +325,71 @@ func TestRockIsSmallAndReproducible(t *testing.T) {
 	if after := docker(t, "image", "inspect", "--format", "{{.Id}}", image); after != before {
 		t.Errorf("built again the image is %s, before it was %s", after, before)
 	}
+}
+
+// What the README says of Docker works as it stands there, but for ports and selector.
+func TestReadmeQuickStartWithDocker(t *testing.T) {
+	rock(t)
+	readme, err := os.ReadFile("../../README.md")
+	must(t, err)
+	command := regexp.MustCompile(`(?s)    (docker run --detach --name metrics-proxy .*?metrics-proxy:[0-9.]+)\n`).FindSubmatch(readme)
+	if command == nil {
+		t.Fatal("the README does not run the image")
+	}
+	p := podThatSays(t, "quick", 6550)
+	createPods(t, p)
+	port, err := testbed.FreePort()
+	must(t, err)
+	name := fmt.Sprintf("metrics-proxy-quick-%d", port)
+	script := strings.NewReplacer(
+		"--name metrics-proxy", fmt.Sprintf("--name %s --env PORT=%d --env METRICS_HTTP_PORT=0", name, port), "app=ztunnel", "test=quick",
+	).Replace(string(command[1]))
+	home := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(home, ".kube"), 0o700))
+	content, err := os.ReadFile(kubeconfig(t))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(home, ".kube", "config"), content, 0o600))
+	run := exec.Command("bash", "-euc", script)
+	run.Env = append(os.Environ(), "HOME="+home)
+	if out, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "--force", name).Run() })
+	wantSaidBy(t, &container{testbed.ProxyAt(port, 0), name}, p.Name)
+}
+
+// BenchmarkRockStart measures the time from docker run to the first answer of
+// /-/healthy, and what the processes of the container take: after the start, and after
+// scrapes of 100 pods with a node exporter's metrics.
+func BenchmarkRockStart(b *testing.B) {
+	var pods []testbed.Pod
+	for i := range 100 {
+		pods = append(pods, pod(b, "start", 6600+i, exporter.Replay(shared.payload)))
+	}
+	createPods(b, pods...)
+	options := append(rockKubeconfig(b), "-e", "SCRAPE_TIMEOUT=30s")
+	rock(b)
+	var c *container
+	for b.Loop() {
+		c = runRock(b, "start", options)
+		for listens(c.Address()) != nil {
+			time.Sleep(time.Millisecond)
+		}
+		wantOK(b, c.URL("/-/healthy"))
+	}
+	c.waitReady(b)
+	pebble, err := strconv.Atoi(docker(b, "inspect", "--format", "{{.State.Pid}}", c.id))
+	must(b, err)
+	child, err := exec.Command("pgrep", "--parent", strconv.Itoa(pebble)).Output()
+	must(b, err)
+	proxy, err := strconv.Atoi(strings.TrimSpace(string(child)))
+	must(b, err)
+	b.ReportMetric(float64(residentMiB(b, pebble)), "pebble-MiB")
+	b.ReportMetric(float64(residentMiB(b, proxy)), "idle-MiB")
+	for range 5 {
+		if _, err := c.Metrics(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(residentMiB(b, proxy)), "loaded-MiB")
 }

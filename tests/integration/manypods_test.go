@@ -76,7 +76,7 @@ func realisticPod(test string, i int) testbed.Pod {
 }
 
 // residentMiB is the memory that a process has resident now.
-func residentMiB(t *testing.T, pid int) (resident int) {
+func residentMiB(t testing.TB, pid int) (resident int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	must(t, err)

@@ -3,7 +3,6 @@ package integration
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,23 +13,11 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// documentedRole is the ClusterRole of the README.
-func documentedRole(t *testing.T) (role rbacv1.ClusterRole) {
-	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
-	must(t, err)
-	_, block, found := strings.Cut(string(readme), "```yaml\n# RBAC\n")
-	block, _, _ = strings.Cut(block, "```")
-	if err := yaml.UnmarshalStrict([]byte(block), &role); err != nil || !found {
-		t.Fatalf("the README has no ClusterRole: %v", err)
-	}
-	return role
-}
-
 // What the README wants is enough, everywhere or in a namespace, and each verb is needed:
 // without it happens what the README says.
 func TestDocumentedRoleIsMinimal(t *testing.T) {
-	role := documentedRole(t)
+	var role rbacv1.ClusterRole
+	must(t, yaml.UnmarshalStrict([]byte(readmeBlock(t, "# RBAC")), &role))
 	if len(role.Rules) != 1 || !slices.Equal(role.Rules[0].Verbs, []string{"list", "watch"}) {
 		t.Fatalf("the rules are %v, want one that allows to list and watch", role.Rules)
 	}
