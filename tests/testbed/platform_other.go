@@ -13,6 +13,8 @@ import (
 
 func bindToParent(*exec.Cmd) {}
 
+func terminateWithParent(*exec.Cmd) {}
+
 func killGroup(leader *os.Process) { _ = leader.Kill() }
 
 func interruptGroup(leader *os.Process) error { return leader.Kill() }

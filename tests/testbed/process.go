@@ -18,10 +18,13 @@ type Command struct {
 	Path string
 	Args []string
 	Env  []string // in addition to PATH and HOME; nothing else is inherited
+
+	Supervisor bool // it has children of its own: where others are killed with this program it gets SIGTERM
 }
 
-// A Process is a running or finished child. It never outlives this program on
-// Linux. Its methods may be called from several goroutines.
+// A Process is a running or finished child. It never outlives this program on Linux,
+// unless it is a Supervisor that ignores SIGTERM. Its methods may be called from several
+// goroutines.
 type Process struct {
 	name           string
 	cmd            *exec.Cmd
@@ -49,6 +52,9 @@ func startProcess(logs string, command Command) (*Process, error) {
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, command.Env...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	bindToParent(cmd)
+	if command.Supervisor {
+		terminateWithParent(cmd)
+	}
 
 	p := &Process{
 		name: command.Name, cmd: cmd,

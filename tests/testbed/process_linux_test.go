@@ -63,15 +63,19 @@ func TestProcessesDieWithTheProgram(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var pid int
-	eventually(t, func() bool {
-		content, _ := os.ReadFile(filepath.Join(dir, "pid"))
-		pid, _ = strconv.Atoi(string(content))
-		return pid > 0 && exists(pid)
-	})
+	pids := map[string]int{"child": 0, "grandchild": 0}
+	for name := range pids {
+		eventually(t, func() bool {
+			content, _ := os.ReadFile(filepath.Join(dir, name))
+			pids[name], _ = strconv.Atoi(strings.TrimSpace(string(content)))
+			return pids[name] > 0 && exists(pids[name])
+		})
+	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	eventually(t, func() bool { return !exists(pid) })
+	for _, pid := range pids {
+		eventually(t, func() bool { return !exists(pid) })
+	}
 }
 
 func holdBed(dir string) {
@@ -83,7 +87,14 @@ func holdBed(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(process.PID())), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "child"), []byte(strconv.Itoa(process.PID())), 0o644); err != nil {
+		panic(err)
+	}
+	script := `sleep 600 & trap "kill $!; exit" TERM; echo $! >"$OUT"; wait`
+	_, err = bed.Start(testbed.Command{
+		Name: "sh", Path: "/bin/sh", Args: []string{"-c", script}, Env: []string{"OUT=" + filepath.Join(dir, "grandchild")}, Supervisor: true,
+	})
+	if err != nil {
 		panic(err)
 	}
 	<-process.Exited()
