@@ -99,7 +99,7 @@ func (p part) script(ctx context.Context, script string, of project, repo, root 
 // buildPebble builds the Pebble that rocks bring along.
 func buildPebble(ctx context.Context, repo, path string) error {
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s", "-o", path, "github.com/canonical/pebble/cmd/pebble")
-	command.Dir, command.Stderr = filepath.Join(repo, "tests/pebble"), os.Stderr
+	command.Dir, command.Stderr = filepath.Join(repo, "tests/pebble/v1.32"), os.Stderr
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	return command.Run()
 }
