@@ -1,0 +1,270 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/canonical/pebble/client"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
+)
+
+// bound is for all that is waited for, on a busy machine.
+const bound = time.Minute
+
+// daemon is a running Pebble.
+type daemon struct {
+	process *testbed.Process
+	client  *client.Client
+	health  string // the address of --http
+}
+
+// startJuju starts Pebble as Juju does with the container of a charm: in a directory of
+// its own, to which the rock's layers are copied, and without starting any service.
+func startJuju(t *testing.T, p pebble, env map[string]string) *daemon {
+	t.Helper()
+	port := freePort(t)
+	dir := t.TempDir()
+	env = with(env, map[string]string{
+		"PEBBLE": filepath.Join(dir, "charm"), "PEBBLE_COPY_ONCE": rockDir(t), "PEBBLE_SOCKET": filepath.Join(socketDir(t), "s"),
+	})
+	d := startPebble(t, p, env, "run", "--create-dirs", "--hold", "--http", ":"+strconv.Itoa(port), "--verbose")
+	d.health = "http://127.0.0.1:" + strconv.Itoa(port) + "/v1/health"
+	return d
+}
+
+// startRock starts Pebble as the rock's entrypoint does.
+func startRock(t *testing.T, p pebble, env map[string]string) *daemon {
+	t.Helper()
+	env = with(env, readRock(t).Environment, map[string]string{"PEBBLE": rockDir(t), "PEBBLE_SOCKET": filepath.Join(socketDir(t), "s")})
+	return startPebble(t, p, env, "enter")
+}
+
+// startPebble starts a daemon that ends with the test, and waits for its API.
+func startPebble(t *testing.T, p pebble, env map[string]string, args ...string) *daemon {
+	t.Helper()
+	env = with(map[string]string{
+		"PATH": shared.path, "KUBECONFIG": shared.kubeconfig, "METRICS_HTTP_PORT": "0",
+	}, env)
+	var environ []string
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		environ = append(environ, name+"="+env[name])
+	}
+	process, err := shared.bed.Start(testbed.Command{Name: "pebble", Path: p.binary, Args: args, Env: environ, Supervisor: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := process.Stop(bound); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("log of Pebble %s:\n%s", p.version, process.Stderr()+process.Stdout())
+		}
+	})
+	c, err := client.New(&client.Config{Socket: env["PEBBLE_SOCKET"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.CloseIdleConnections)
+	d := &daemon{process: process, client: c}
+	eventually(t, func() error {
+		select {
+		case <-process.Exited(): // a test may want that
+			return nil
+		default:
+			_, err := c.SysInfo()
+			return err
+		}
+	})
+	return d
+}
+
+// rockDir makes a directory as /var/lib/pebble/default is in the rock.
+func rockDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	layer := filepath.Join(dir, "layers", "001-rockcraft-metrics-proxy.yaml") // as rockcraft calls it
+	if err := errors.Join(os.Mkdir(filepath.Dir(layer), 0o700), os.WriteFile(layer, []byte(rockLayer(t)), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// socketDir makes a directory whose name is short, as those of sockets must be.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(shared.bed.Dir, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// addLayer does what a charm's add_layer(..., combine=True) does.
+func (d *daemon) addLayer(t *testing.T, layer string) {
+	t.Helper()
+	err := d.client.AddLayer(&client.AddLayerOptions{Combine: true, Label: "metrics-proxy", LayerData: []byte(layer)})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// configure adds the layer of a charm and replans; the error is that of the change.
+func (d *daemon) configure(t *testing.T, layer string) error {
+	t.Helper()
+	d.addLayer(t, layer)
+	id, err := d.client.Replan(&client.ServiceOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.wait(t, id)
+}
+
+// wait returns the error of a change when the change is done.
+func (d *daemon) wait(t *testing.T, id string) error {
+	t.Helper()
+	change, err := d.client.WaitChange(id, &client.WaitChangeOptions{Timeout: bound})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change.Err != "" {
+		var logs []string
+		for _, task := range change.Tasks {
+			logs = append(logs, task.Log...)
+		}
+		return fmt.Errorf("%s\n%s", change.Err, strings.Join(logs, "\n"))
+	}
+	return nil
+}
+
+func (d *daemon) service(t *testing.T) *client.ServiceInfo {
+	t.Helper()
+	services, err := d.client.Services(&client.ServicesOptions{})
+	if err != nil || len(services) != 1 || services[0].Name != service {
+		t.Fatalf("services %v, error %v: want %s alone", services, err, service)
+	}
+	return services[0]
+}
+
+// starts is how often the service was started.
+func (d *daemon) starts() int {
+	return strings.Count(d.process.Stderr()+d.process.Stdout(), `Service "`+service+`" starting`)
+}
+
+func (d *daemon) check(t *testing.T) *client.CheckInfo {
+	t.Helper()
+	checks, err := d.client.Checks(&client.ChecksOptions{})
+	if err != nil || len(checks) != 1 || checks[0].Name != service {
+		t.Fatalf("checks %v, error %v: want %s alone", checks, err, service)
+	}
+	return checks[0]
+}
+
+// runCheck has the check run now, and returns why it failed.
+func (d *daemon) runCheck(t *testing.T) error {
+	t.Helper()
+	result, err := d.client.RefreshCheck(&client.RefreshCheckOptions{Name: service})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Error != "" {
+		return errors.New(result.Error)
+	}
+	return nil
+}
+
+// wantCheck runs the check until its status is as wanted.
+func (d *daemon) wantCheck(t *testing.T, status client.CheckStatus) {
+	t.Helper()
+	eventually(t, func() error {
+		failed := d.runCheck(t)
+		if got := d.check(t); got.Status != status || (failed == nil) != (status == client.CheckStatusUp) {
+			return errors.Join(fmt.Errorf("check is %+v: want %s", got, status), failed)
+		}
+		return nil
+	})
+}
+
+// wantEnd waits until Pebble ends, with the exit code.
+func (d *daemon) wantEnd(t *testing.T, want int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	if code, err := d.process.Wait(ctx); err != nil || code != want {
+		t.Errorf("exit code of Pebble is %d, error %v: want %d", code, err, want)
+	}
+}
+
+func (d *daemon) signal(t *testing.T, name string) {
+	t.Helper()
+	if err := d.client.SendSignal(&client.SendSignalOptions{Signal: name, Services: []string{service}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantHealth asks for a level as the kubelet does.
+func (d *daemon) wantHealth(t *testing.T, level string, want int) {
+	t.Helper()
+	status, body, err := get(t.Context(), d.health+"?level="+level)
+	if err != nil || status != want {
+		t.Errorf("health of level %q is %d %q, error %v: want %d", level, status, body, err, want)
+	}
+}
+
+// logs is what the service has logged.
+func (d *daemon) logs(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	err := d.client.Logs(&client.LogsOptions{Services: []string{service}, N: -1, WriteLog: func(entry client.LogEntry) error {
+		_, err := all.WriteString(entry.Message + "\n")
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	port, err := testbed.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// with returns all variables; the later ones win.
+func with(all ...map[string]string) map[string]string {
+	merged := map[string]string{}
+	for _, one := range all {
+		maps.Copy(merged, one)
+	}
+	return merged
+}
+
+// eventually polls until check returns nil, and fails with its last error.
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(bound)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
