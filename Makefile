@@ -1,13 +1,13 @@
 # make demo and make test are what the README says. make help lists the rest.
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-MODULES  := . tests
+MODULES  := . tests tests/pebble
 LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci-lint
 BENCHSTAT := go tool -modfile=$(CURDIR)/tests/tools/benchstat/go.mod benchstat
 FUZZTIME ?= 20000x
 
 .DEFAULT_GOAL := build
-.PHONY: help build rock-image demo test format lint unit fuzz components integration bench clean
+.PHONY: help build rock-image demo test format lint unit fuzz components integration pebble bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
@@ -19,7 +19,7 @@ demo: ## a cluster, exporters, the proxy and Prometheus on this machine, until C
 	@go build -C tests -o $(CURDIR)/bin/demo ./demo
 	@DEMO_SECONDS=$(DEMO_SECONDS) bin/demo
 
-test: lint unit fuzz integration ## everything that must hold
+test: lint unit fuzz integration pebble ## everything that must hold
 
 format: ## gofmt
 	gofmt -w proxy tests
@@ -47,6 +47,9 @@ components: ## the programs of others that the tests run, once
 
 integration: components ## on a real API server, real exporters and a real Prometheus
 	cd tests && go test -count=1 -timeout 20m ./...
+
+pebble: components ## under the Pebble of the rock and that of Juju
+	cd tests/pebble && go test -count=1 -timeout 10m ./...
 
 rock-image: ## bin/*.rock, the image of rockcraft.yaml, without rockcraft, and in Docker if that runs here
 	cd tests && go run ./rockimage $(shell docker info >/dev/null 2>&1 && echo -docker)
