@@ -281,7 +281,7 @@ func TestRockPublishesItsPort(t *testing.T) {
 func TestRockUnderJujusPebble(t *testing.T) {
 	p := podThatSays(t, "juju", 6540)
 	createPods(t, p)
-	for version, module := range map[string]string{"v1.32.1": "../pebble", "v1.26.0": "../pebble/v1.26"} {
+	for version, module := range map[string]string{"v1.32.1": "../pebble/v1.32", "v1.26.0": "../pebble/v1.26"} {
 		t.Run(version, func(t *testing.T) {
 			pebble := filepath.Join(t.TempDir(), "pebble")
 			build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s", "-o", pebble, "github.com/canonical/pebble/cmd/pebble")
