@@ -7,7 +7,7 @@ BENCHSTAT := go tool -modfile=$(CURDIR)/tests/tools/benchstat/go.mod benchstat
 FUZZTIME ?= 20000x
 
 .DEFAULT_GOAL := build
-.PHONY: help build rock-image demo test format lint unit fuzz components integration bench clean
+.PHONY: help build rock-image demo test format lint unit fuzz components integration spread bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
@@ -47,6 +47,10 @@ components: ## the programs of others that the tests run, once
 
 integration: components ## on a real API server, real exporters and a real Prometheus
 	cd tests && go test -count=1 -timeout 20m ./...
+
+spread: components ## the tasks of spread.yaml on this machine; TASKS=tests/spread/rock/starts runs one, TASKS=tests/spread/rock/ a suite
+	@go build -C tests -o $(CURDIR)/bin/spreadrun ./spreadrun
+	@bin/spreadrun -project . $(TASKS)
 
 rock-image: ## bin/*.rock, the image of rockcraft.yaml, without rockcraft, and in Docker if that runs here
 	cd tests && go run ./rockimage $(shell docker info >/dev/null 2>&1 && echo -docker)
