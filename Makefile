@@ -7,7 +7,7 @@ BENCHSTAT := go tool -modfile=$(CURDIR)/tests/tools/benchstat/go.mod benchstat
 FUZZTIME ?= 20000x
 
 .DEFAULT_GOAL := build
-.PHONY: help build rock-image demo test format lint unit fuzz components integration pebble bench clean
+.PHONY: help build rock-image demo test format lint unit fuzz components integration pebble spread bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
@@ -45,11 +45,16 @@ components: ## the programs of others that the tests run, once
 	@echo "components (built once, about 10 minutes on 2 cores)"
 	@cd tests && go run ./components/build
 
-integration: components ## on a real API server, real exporters and a real Prometheus
+integration: components ## on a real API server, real exporters and a real Prometheus, and the image under Docker
+	@docker info >/dev/null 2>&1 && command -v umoci skopeo >/dev/null || echo "SKIPPED: the tests of the image, for there is no Docker engine, umoci or skopeo here (.ci/docker installs and starts them)"
 	cd tests && go test -count=1 -timeout 20m ./...
 
 pebble: components ## under the Pebble of the rock and that of Juju
 	cd tests/pebble && go test -count=1 -timeout 10m ./...
+
+spread: components ## the tasks of spread.yaml on this machine; TASKS=tests/spread/rock/starts runs one, TASKS=tests/spread/rock/ a suite
+	@go build -C tests -o $(CURDIR)/bin/spreadrun ./spreadrun
+	@bin/spreadrun -project . $(TASKS)
 
 rock-image: ## bin/*.rock, the image of rockcraft.yaml, without rockcraft, and in Docker if that runs here
 	cd tests && go run ./rockimage $(shell docker info >/dev/null 2>&1 && echo -docker)
