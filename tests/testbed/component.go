@@ -55,6 +55,10 @@ func components() []component {
 		duration: "about a minute",
 		onPath:   []string{"kube-controller-manager"}, oldest: "1.30.0",
 	}, {
+		// Not one from PATH: which kustomize it holds differs.
+		name: "kubectl", module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kubectl",
+		duration: "about 30 seconds",
+	}, {
 		name: "kwok", module: "sigs.k8s.io/kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok",
 		duration: "about a minute",
 		onPath:   []string{"kwok"},
