@@ -227,19 +227,23 @@ func startControllers(t *testing.T) {
 	})
 }
 
-// createNodes makes nodes that are ready until the test ends.
+// createNodes makes nodes that are ready until the test ends. All but the first are tainted.
 func createNodes(t *testing.T, names ...string) []string {
 	t.Helper()
 	nodes := shared.cluster.Client.CoreV1().Nodes()
 	size := corev1.ResourceList{"cpu": resource.MustParse("4"), "memory": resource.MustParse("8Gi"), "pods": resource.MustParse("110")}
-	for _, name := range names {
+	for i, name := range names {
 		_, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
 			Capacity: size, Allocatable: size,
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 		}}, metav1.CreateOptions{})
 		must(t, err)
 		t.Cleanup(func() { _ = nodes.Delete(context.Background(), name, metav1.DeleteOptions{}) })
-		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"taints": nil}}) // a new node has the taint not-ready
+		taints := []corev1.Taint{{Key: "dedicated", Effect: corev1.TaintEffectNoSchedule}, {Key: "ending", Effect: corev1.TaintEffectNoExecute}}
+		if i == 0 {
+			taints = nil // a new node has the taint not-ready
+		}
+		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"taints": taints}})
 		must(t, err)
 		_, err = nodes.Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
 		must(t, err)

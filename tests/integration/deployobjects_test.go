@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,13 +173,15 @@ func checkMonitors(t *testing.T, d *deployment, pod corev1.Pod) {
 	}
 	check := func(m monitor, set map[string]string, endpoints []monitorEndpoint, number func(string) int32) {
 		wantSelected(t, m.Kind, &m.Spec.Selector, set)
-		if len(endpoints) != len(ownPorts) {
-			t.Errorf("the %s has %d endpoints", m.Kind, len(endpoints))
-		}
+		found := map[string]int32{}
 		for _, e := range endpoints {
-			if number(e.Port) != ownPorts[e.Port] || e.HonorLabels != (e.Port == "metrics") {
-				t.Errorf("the %s has the endpoint %v, whose port is %d", m.Kind, e, number(e.Port))
+			found[e.Port] = number(e.Port)
+			if e.HonorLabels != (e.Port == "metrics") {
+				t.Errorf("the %s has the endpoint %v", m.Kind, e)
 			}
+		}
+		if !maps.Equal(found, ownPorts) {
+			t.Errorf("the %s has the ports %v, want %v", m.Kind, found, ownPorts)
 		}
 	}
 	m := readMonitor(t, "service-monitor.yaml")
