@@ -56,6 +56,7 @@ func install(t *testing.T, overlay string, edits ...string) *deployment {
 		d.deletePods(t)
 	})
 	path := "deploy/kustomize/overlays/" + overlay
+	must(t, wantRock(filepath.Join(d.shell.dir, path, "kustomization.yaml")))
 	d.rendered = d.shell.run(t, "kustomize build "+path)
 	if other := d.shell.run(t, "kubectl kustomize "+path); other != d.rendered {
 		t.Errorf("kubectl renders something else than kustomize:\n%s", other)
@@ -64,6 +65,20 @@ func install(t *testing.T, overlay string, edits ...string) *deployment {
 		t.Errorf("the overlay of one namespace needs rights in the cluster:\n%s", d.rendered)
 	}
 	return d
+}
+
+// wantRock wants an overlay to name the version of the rock.
+func wantRock(overlay string) error {
+	rock, err := os.ReadFile("../../rockcraft.yaml")
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(overlay)
+	version := regexp.MustCompile(`(?m)^version: (.*)$`).FindStringSubmatch(string(rock))
+	if err == nil && (version == nil || !strings.Contains(string(content), "newTag: "+version[1]+"\n")) {
+		err = fmt.Errorf("the rock has the version %v, which %s does not name", version, overlay)
+	}
+	return err
 }
 
 // suffix is what the edits append to names.
@@ -265,7 +280,7 @@ func TestOwnKustomization(t *testing.T) {
 	mine := s.run(t, "kustomize build mine")
 	edit(t, filepath.Join(s.dir, "deploy/kustomize/overlays/cluster/kustomization.yaml"),
 		"namespace: metrics-proxy", "namespace: monitoring", "=app=web", "=app in (web,db)",
-		"newName: registry.example.com/metrics-proxy", "newName: registry.internal/metrics-proxy", "newTag: latest", `newTag: "1.0"`)
+		"newName: registry.example.com/metrics-proxy", "newName: registry.internal/metrics-proxy")
 	if edited := s.run(t, "kustomize build deploy/kustomize/overlays/cluster"); mine != edited {
 		t.Errorf("it makes\n%s\nand an edited overlay\n%s", mine, edited)
 	}
