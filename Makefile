@@ -48,9 +48,9 @@ components: ## the programs of others that the tests run, once
 integration: components ## on a real API server, real exporters and a real Prometheus
 	cd tests && go test -count=1 -timeout 20m ./...
 
-spread: components ## the tasks of spread.yaml on this machine; TASKS=tests/spread/rock/starts runs one, TASKS=tests/spread/rock/ a suite
+spread: components ## the tasks of spread.yaml on this machine; TASKS=tests/spread/rock/starts runs one, TASKS=tests/spread/rock/ a suite; what this machine cannot run is skipped, or with NO_SKIP=1 fails
 	@go build -C tests -o $(CURDIR)/bin/spreadrun ./spreadrun
-	@bin/spreadrun -project . $(TASKS)
+	@bin/spreadrun -project . $(if $(NO_SKIP),-no-skip) $(TASKS)
 
 rock-image: ## bin/*.rock, the image of rockcraft.yaml, without rockcraft, and in Docker if that runs here
 	cd tests && go run ./rockimage $(shell docker info >/dev/null 2>&1 && echo -docker)
