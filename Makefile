@@ -52,9 +52,9 @@ integration: components ## on a real API server, real exporters and a real Prome
 pebble: components ## under the Pebble of the rock and that of Juju
 	cd tests/pebble && go test -count=1 -timeout 10m ./...
 
-spread: components ## the tasks of spread.yaml on this machine; TASKS=tests/spread/rock/starts runs one, TASKS=tests/spread/rock/ a suite
+spread: components ## the tasks of spread.yaml on this machine; TASKS=tests/spread/rock/starts runs one, TASKS=tests/spread/rock/ a suite; what this machine cannot run is skipped, or with NO_SKIP=1 fails
 	@go build -C tests -o $(CURDIR)/bin/spreadrun ./spreadrun
-	@bin/spreadrun -project . $(TASKS)
+	@bin/spreadrun -project . $(if $(NO_SKIP),-no-skip) $(TASKS)
 
 rock-image: ## bin/*.rock, the image of rockcraft.yaml, without rockcraft, and in Docker if that runs here
 	cd tests && go run ./rockimage $(shell docker info >/dev/null 2>&1 && echo -docker)

@@ -12,7 +12,8 @@
 //
 // Different from spread: it is this machine that is prepared and restored, with the variables
 // and PATH of whoever runs it; tasks run in the order of their names; and a suite's prepare
-// may call SKIP REASON where this machine cannot run the suite.
+// may call SKIP REASON where this machine cannot run the suite. What was skipped is told at
+// the end; with -no-skip it is a failure.
 //
 // The exit code is 0 if no task failed, 1 if one did, and 2 if the tasks cannot be read.
 package main

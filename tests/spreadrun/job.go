@@ -24,7 +24,7 @@ func (j job) where() string { return j.name[:strings.LastIndex(j.name, ":")] }
 // skipError is what a script says that called SKIP.
 type skipError struct{ reason string }
 
-func (e skipError) Error() string { return "SKIP outside of the prepare of a suite: " + e.reason }
+func (e skipError) Error() string { return "cannot be skipped: " + e.reason }
 
 // prelude are the functions that spread gives to scripts, and SKIP.
 const prelude = `

@@ -17,6 +17,7 @@ type runner struct {
 	project *project
 	out     io.Writer
 	system  string // of this machine, such as debian-12
+	noSkip  bool   // SKIP is a failure
 
 	succeeded []string
 	failures  []string // each names the task, suite or project, and which script
@@ -54,7 +55,7 @@ func (r *runner) suite(ctx context.Context, s *suite) {
 	err := r.step(ctx, at, "preparing", s.name, s.Prepare, timeout)
 	for _, t := range s.tasks {
 		switch skip := (skipError{}); {
-		case errors.As(err, &skip):
+		case errors.As(err, &skip) && !r.noSkip:
 			r.skipped = append(r.skipped, t.name)
 		case err != nil || r.broken || ctx.Err() != nil:
 			r.abort([]*task{t})
@@ -102,7 +103,7 @@ func (r *runner) step(ctx context.Context, at job, verb, of, script string, time
 	skip := skipError{}
 	switch {
 	case err == nil:
-	case errors.As(err, &skip) && verb == "preparing" && strings.HasSuffix(of, "/"):
+	case errors.As(err, &skip) && !r.noSkip && verb == "preparing" && strings.HasSuffix(of, "/"):
 		r.why = append(r.why, of+": "+skip.reason)
 		fmt.Fprintf(r.out, "SKIPPED %s: %s\n", of, skip.reason)
 	default:

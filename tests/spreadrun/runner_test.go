@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,7 @@ func runTestdata(ctx context.Context, t *testing.T, project string, selected ...
 	trace := filepath.Join(t.TempDir(), "trace")
 	t.Setenv("TRACE", trace)
 	var out bytes.Buffer
-	code := run(ctx, filepath.Join("testdata", project), selected, &out)
+	code := run(ctx, options{dir: filepath.Join("testdata", project), selected: selected}, &out)
 	ran, err := os.ReadFile(trace)
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
@@ -92,6 +94,18 @@ func TestRun(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where a suite must be able to run, that it is skipped fails the run.
+func TestNoSkip(t *testing.T) {
+	t.Setenv("TRACE", filepath.Join(t.TempDir(), "trace"))
+	var out bytes.Buffer
+	code := run(t.Context(), options{dir: "testdata/skip", noSkip: true}, &out)
+	for _, want := range []string{"Failed: 1\n    - preparing one/: cannot be skipped: this machine has no such thing\n", "Aborted tasks: 1\n    - one/a\n"} {
+		if code != 1 || !strings.Contains(out.String(), want) {
+			t.Errorf("exit code %d, want %q in\n%s", code, want, out.String())
+		}
 	}
 }
 
@@ -173,7 +187,7 @@ func TestRefusedFiles(t *testing.T) {
 			}
 		}
 		var out bytes.Buffer
-		if code := run(t.Context(), dir, nil, &out); code != 2 || !strings.Contains(out.String(), test.want) {
+		if code := run(t.Context(), options{dir: dir}, &out); code != 2 || !strings.Contains(out.String(), test.want) {
 			t.Errorf("%s: exit code %d, %s; want %q", name, code, out.String(), test.want)
 		}
 	}
@@ -199,5 +213,26 @@ func TestOwnTasks(t *testing.T) {
 		if have := strings.Join(names, " "); have != want {
 			t.Errorf("%s has the tasks %s, want %s", suite, have, want)
 		}
+	}
+	rock, err := os.ReadFile("../../rockcraft.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := regexp.MustCompile(`(?m)^version: "(.*)"$`).FindStringSubmatch(string(rock))
+	if image := p.Suites["tests/spread/rock/"].Environment[0]; version == nil || image.value != "${ROCK_IMAGE:-metrics-proxy:"+version[1]+"}" {
+		t.Errorf("%s is %s, want the image that make rock-image makes of version %q", image.name, image.value, version)
+	}
+}
+
+// What `rockcraft test` calls is there, and refuses what it does not know.
+func TestExtension(t *testing.T) {
+	const script = "../../spread/.extension"
+	for _, command := range []string{"backend-prepare", "backend-restore", "backend-prepare-each", "backend-restore-each", "discard"} {
+		if out, err := exec.CommandContext(t.Context(), script, command, "ci").CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v %s", command, err, out)
+		}
+	}
+	if out, err := exec.CommandContext(t.Context(), script, "allocate", "cloud").CombinedOutput(); err == nil {
+		t.Errorf("a machine of an unknown kind is allocated: %s", out)
 	}
 }
