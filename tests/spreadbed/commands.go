@@ -101,24 +101,32 @@ func (s *server) annotate(ctx context.Context, args []string) (string, error) {
 	return "", s.cluster.SetPodAnnotations(ctx, p.namespace, p.name, known.Annotations)
 }
 
+// remove leaves the pod's exporter: that the pod is gone must be known from the API server.
 func (s *server) remove(ctx context.Context, args []string) (string, error) {
 	p, ok := s.pods[args[0]]
-	if !ok {
+	if !ok || p.gone {
 		return "", fmt.Errorf("no pod %s was made here", args[0])
 	}
-	delete(s.pods, args[0])
-	err := s.cluster.DeletePod(ctx, p.namespace, p.name)
-	p.end()
-	return "", err
+	if err := s.cluster.DeletePod(ctx, p.namespace, p.name); err != nil {
+		return "", err
+	}
+	p.gone = true
+	s.pods[args[0]] = p
+	return "", nil
 }
 
 func (s *server) clear(ctx context.Context, args []string) (string, error) {
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(s.pods)) {
-		if s.pods[key].namespace == args[0] {
-			_, err := s.remove(ctx, []string{key})
-			errs = append(errs, err)
+		p := s.pods[key]
+		if p.namespace != args[0] {
+			continue
 		}
+		if !p.gone {
+			errs = append(errs, s.cluster.DeletePod(ctx, p.namespace, p.name))
+		}
+		p.end()
+		delete(s.pods, key)
 	}
 	return "", errors.Join(errs...)
 }

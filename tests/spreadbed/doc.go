@@ -10,8 +10,8 @@
 //	    -node-exporter      a real node exporter answers instead
 //	    -down               nothing answers
 //	spreadbed annotate NAMESPACE/NAME k=v... changes annotations of the pod
-//	spreadbed delete NAMESPACE/NAME          the pod, and its exporter
-//	spreadbed clear NAMESPACE                all pods there, if any
+//	spreadbed delete NAMESPACE/NAME          the pod; what answers at its address goes on
+//	spreadbed clear NAMESPACE                all pods there, if any, and what answers for them
 //	spreadbed user NAME [VERB...]            a user who may do that with pods, everywhere; prints the path of its kubeconfig
 //	spreadbed allow NAME VERB...             lets the user do that, too
 //	spreadbed port                           prints a free port

@@ -21,6 +21,7 @@ type pod struct {
 	labels             map[string]string
 	says               string
 	nodeExporter, down bool
+	gone               bool   // deleted; its exporter may still answer
 	end                func() // ends what answers at its address
 }
 
