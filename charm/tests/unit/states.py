@@ -32,7 +32,7 @@ class Proxy:
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 proxy.asked.append(self.path)
                 answer = {"/-/ready": proxy.ready, "/metrics": proxy.metrics}[self.path]
                 self.send_response(answer.status)

@@ -32,7 +32,7 @@ def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
                     "startup": "enabled",
                     "on-failure": "restart",
                     "kill-delay": f"{kill_delay}s",
-                    "environment": dict(environment),
+                    "environment": {k: v for k, v in environment.items() if v},
                 }
             },
             "checks": {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 # Never by way of a proxy that the environment names.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_UP = re.compile(r"up\{([^ ]*)\} ([01])")
+_UP = re.compile(r"up\{(.*)\} ([01])")
 
 
 class ProbeError(Exception):

@@ -1,35 +1,24 @@
 """MetricsProxy: the sidecar as a charm sees it."""
 
 import logging
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import ops
 
 from metrics_proxy_sidecar import probe
+from metrics_proxy_sidecar.environment import (
+    VARIABLES,
+    app_name,
+    make_environment,
+    own_namespace,
+    unit_name,
+)
 from metrics_proxy_sidecar.layer import SERVICE, make_jobs, make_layer
 from metrics_proxy_sidecar.rbac import rbac_manifest
 from metrics_proxy_sidecar.settings import Mistake, find_mistakes, parse_duration
 
 logger = logging.getLogger(__name__)
-
-_NAMESPACE_FILE = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-# The variable of each parameter of MetricsProxy.
-_VARIABLES = {
-    "selector": "POD_LABEL_SELECTOR",
-    "namespaces": "NAMESPACES",
-    "scrape_timeout": "SCRAPE_TIMEOUT",
-    "port": "PORT",
-    "own_port": "METRICS_HTTP_PORT",
-    "target_labels": "TARGET_LABELS",
-    "log_level": "LOG_LEVEL",
-    "memory_limit": "MEMORY_LIMIT",
-    "shard_index": "SHARD_INDEX",
-    "shard_count": "SHARD_COUNT",
-}
 
 
 class MetricsProxy:
@@ -76,32 +65,29 @@ class MetricsProxy:
         self._port = port
         self._own_port = own_port
         self._options = dict(options or {})
-        self._namespaces = _list_namespaces(namespaces)
         self._failure = ""
-        if shard_index is None:
-            shard_index = int(_unit_name().rpartition("/")[2] or 0) if shard_count > 1 else 0
-        if shard_index >= 0:
-            # A unit that is on its way out may have a number past the units planned.
-            shard_count = max(shard_count, shard_index + 1)
-        self._environment = {
-            "POD_LABEL_SELECTOR": selector,
-            "NAMESPACES": ",".join(self._namespaces),
-            "SCRAPE_TIMEOUT": str(scrape_timeout),
-            "PORT": str(port),
-            "METRICS_HTTP_PORT": str(own_port),
-            "TARGET_LABELS": target_labels,
-            "LOG_LEVEL": log_level,
-            "MEMORY_LIMIT": memory_limit,
-            "SHARD_INDEX": str(shard_index),
-            "SHARD_COUNT": str(shard_count),
-        }
-        self._mistakes = find_mistakes(self._environment)
+        self._environment = make_environment(
+            selector=selector,
+            scrape_timeout=scrape_timeout,
+            port=port,
+            namespaces=namespaces,
+            target_labels=target_labels,
+            log_level=log_level,
+            memory_limit=memory_limit,
+            shard_index=shard_index,
+            shard_count=shard_count,
+            own_port=own_port,
+        )
+        self._namespaces = [name for name in self._environment["NAMESPACES"].split(",") if name]
+        # The model's own namespace is nobody's mistake.
+        given = set(self._environment) - (set() if namespaces.strip() else {"NAMESPACES"})
+        self._mistakes = [m for m in find_mistakes(self._environment) if m.variable in given]
 
     @property
     def layer(self) -> ops.pebble.Layer:
         """The layer that reconcile() adds. ValueError if a parameter is wrong."""
         self._require_valid()
-        return make_layer({k: v for k, v in self._environment.items() if v})
+        return make_layer(self._environment)
 
     @property
     def scrape_jobs(self) -> list[dict[str, Any]]:
@@ -133,6 +119,8 @@ class MetricsProxy:
             self._container.replan()
         except ops.pebble.ConnectionError:
             logger.info("Pebble in %s does not answer yet", self._container.name)
+        except ops.pebble.TimeoutError:
+            logger.info("Pebble in %s still restarts metrics-proxy", self._container.name)
         except ops.pebble.ChangeError as error:
             self._failure = str(error)
             logger.error("cannot start metrics-proxy: %s", self._failure)  # noqa: TRY400
@@ -175,7 +163,7 @@ class MetricsProxy:
 
     def rbac_manifest(self) -> str:
         """Return the manifest that replaces juju trust."""
-        return rbac_manifest(_app_name(), _own_namespace(), self._namespaces)
+        return rbac_manifest(app_name(), own_namespace(), self._namespaces)
 
     @staticmethod
     def pod_labels(selector: str) -> dict[str, str]:
@@ -228,11 +216,11 @@ class MetricsProxy:
             raise ValueError("; ".join(str(mistake) for mistake in self._mistakes))
 
     def _remedy_mistake(self, mistake: Mistake) -> str:
-        parameter = next(p for p, variable in _VARIABLES.items() if variable == mistake.variable)
+        parameter = next(p for p, variable in VARIABLES.items() if variable == mistake.variable)
         name = self._options.get(parameter, parameter)
         if parameter == "selector" and not mistake.value:
             return f"{name} is not set: {self._config('selector', 'app=web')}"
-        command = f"juju config {_app_name()} {name}" if parameter in self._options else ""
+        command = f"juju config {app_name()} {name}" if parameter in self._options else ""
         hint = f" ({command}=…)" if command else ""
         return f'{name} is "{mistake.value}": {mistake.reason}{hint}'
 
@@ -248,7 +236,7 @@ class MetricsProxy:
         reason = " ".join(text.split()).removeprefix("metrics-proxy is not ready: ")
         if "forbidden" in reason:
             where = f"pods of {', '.join(self._namespaces) or 'all namespaces'}"
-            return f"may not list {where}: juju trust {_app_name()} --scope=cluster, or bind a role"
+            return f"may not list {where}: juju trust {app_name()} --scope=cluster, or bind a role"
         if "no answer from the API server yet" in reason:
             return None
         return f"not ready: {reason}"
@@ -257,32 +245,10 @@ class MetricsProxy:
         """Return the command that sets a parameter, or who has to."""
         if parameter not in self._options:
             return f"this charm must give metrics-proxy another {parameter}"
-        return f"juju config {_app_name()} {self._options[parameter]}={value}"
+        return f"juju config {app_name()} {self._options[parameter]}={value}"
 
     def _log_command(self) -> str:
-        return f"juju ssh --container {self._container.name} {_unit_name()} pebble logs"
-
-
-def _list_namespaces(namespaces: str) -> list[str]:
-    """Return names, none for all; what is no name is for find_mistakes to refuse."""
-    if namespaces.strip() == "*":
-        return []
-    return [name.strip() for name in (namespaces.strip() or _own_namespace()).split(",")]
-
-
-def _own_namespace() -> str:
-    """Return the namespace of the model, which has its name, but for a controller's."""
-    if _NAMESPACE_FILE.exists():
-        return _NAMESPACE_FILE.read_text().strip()
-    return os.environ.get("JUJU_MODEL_NAME", "")
-
-
-def _unit_name() -> str:
-    return os.environ.get("JUJU_UNIT_NAME", "")
-
-
-def _app_name() -> str:
-    return _unit_name().partition("/")[0] or "APP"
+        return f"juju ssh --container {self._container.name} {unit_name()} pebble logs"
 
 
 def _last_error(failure: str) -> str:

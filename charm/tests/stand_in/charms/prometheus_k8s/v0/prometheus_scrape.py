@@ -35,15 +35,20 @@ class MetricsEndpointProvider(ops.Object):
         charm: ops.CharmBase,
         relation_name: str = "metrics-endpoint",
         jobs: list[dict[str, Any]] | None = None,
+        *,
+        refresh_event: list[ops.BoundEvent] | None = None,
     ):
         super().__init__(charm, relation_name)
         self._charm = charm
         self._relation_name = relation_name
         self._jobs = _sanitize(jobs or [])
         on = charm.on
-        [container] = charm.meta.containers
         self.framework.observe(on[relation_name].relation_joined, self._write)
-        self.framework.observe(on[container].pebble_ready, self._write)
+        if not refresh_event:
+            [container] = charm.meta.containers
+            refresh_event = [on[container].pebble_ready]
+        for event in refresh_event:
+            self.framework.observe(event, self._write)
         self.framework.observe(on[relation_name].relation_changed, self._write_address)
         self.framework.observe(on.update_status, self._write_address)
 
