@@ -50,8 +50,8 @@ integration: components ## on a real API server, real exporters and a real Prome
 	@docker info >/dev/null 2>&1 && command -v umoci skopeo >/dev/null || echo "SKIPPED: the tests of the image, for there is no Docker engine, umoci or skopeo here (.ci/docker installs and starts them)"
 	cd tests && go test -count=1 -timeout 20m ./...
 
-pebble: components ## under the Pebble of the rock and that of Juju
-	cd tests/pebble && go test -count=1 -timeout 10m ./...
+pebble: components $(UV) ## under the Pebble of the rock and that of Juju
+	cd tests/pebble && UV=$(UV) go test -count=1 -timeout 10m ./...
 
 charm: $(UV) ## the charm: format, linters, types and unit tests (uv is installed into bin/ if it is missing)
 	$(MAKE) -C charm lint unit UV=$(UV)
