@@ -28,6 +28,7 @@ class Proxy:
     def __init__(self):
         self.ready = Answer(200, "metrics-proxy is ready: 2 targets.\n")
         self.metrics = Answer(200, 'up{k8s_pod_name="a"} 1\nup{k8s_pod_name="b"} 0\nc{x="up"} 1\n')
+        self.first_ready: list[Answer] = []
         self.asked: list[str] = []
         proxy = self
 
@@ -35,6 +36,8 @@ class Proxy:
             def do_GET(self) -> None:
                 proxy.asked.append(self.path)
                 answer = {"/-/ready": proxy.ready, "/metrics": proxy.metrics}[self.path]
+                if self.path == "/-/ready" and proxy.first_ready:
+                    answer = proxy.first_ready.pop(0)
                 self.send_response(answer.status)
                 self.end_headers()
                 self.wfile.write(answer.text.encode())

@@ -215,11 +215,11 @@ def test_waits_for_pebble(context: Context, state: testing.State):
     assert out.unit_status == testing.WaitingStatus("waiting for Pebble")
 
 
-def test_own_port_taken_by_port(context: Context, state: testing.State):
+def test_port_of_own_metrics(context: Context, state: testing.State):
     out = run(context, with_config(state, port=5055))
-    assert out.unit_status.message == (
-        'own_port is "5055": want a TCP port other than PORT, 1 to 65535, or 0 for none: '
-        "PORT is 5055 too"
+    assert out.unit_status == testing.BlockedStatus(
+        "port is 5055, where the proxy's own metrics are: "
+        "juju config metrics-proxy-k8s port=ANOTHER_PORT"
     )
 
 
@@ -252,15 +252,28 @@ def test_api_server_away(context: Context, state: testing.State, proxy: Proxy):
     assert out.unit_status == testing.BlockedStatus("not ready: pods are not known yet: no route")
 
 
-def test_first_list_in_progress(context: Context, state: testing.State, proxy: Proxy):
-    proxy.ready = Answer(
-        503,
-        "metrics-proxy is not ready: pods of x are not known yet: "
-        "no answer from the API server yet",
-    )
+NO_ANSWER_YET = Answer(
+    503,
+    "metrics-proxy is not ready: pods of x are not known yet: no answer from the API server yet\n",
+)
+
+
+def test_first_list_in_progress(
+    context: Context, state: testing.State, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("metrics_proxy_sidecar.proxy._FIRST_LIST_SECONDS", 0.3)
+    proxy.ready = NO_ANSWER_YET
     proxy.metrics = Answer(503, "not yet\n")
     out = run(context, state)
     assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to know the pods")
+
+
+def test_waits_for_the_first_list(context: Context, state: testing.State, proxy: Proxy):
+    proxy.first_ready = [NO_ANSWER_YET, NO_ANSWER_YET]
+    proxy.ready = Answer(503, FORBIDDEN)
+    out = run(context, state)
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    assert proxy.asked.count("/-/ready") == 3
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """MetricsProxy: the sidecar as a charm sees it."""
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,11 @@ from metrics_proxy_sidecar.rbac import rbac_manifest
 from metrics_proxy_sidecar.settings import Mistake, find_mistakes, parse_duration
 
 logger = logging.getLogger(__name__)
+
+
+# How long a hook waits for the first list of pods, so that the status says what came of it.
+_FIRST_LIST_SECONDS = 5.0
+_NO_ANSWER_YET = "no answer from the API server yet"
 
 
 class MetricsProxy:
@@ -204,12 +210,20 @@ class MetricsProxy:
         if not services[SERVICE].is_running():
             return f"metrics-proxy does not run: see {self._log_command()}"
         try:
-            readiness = probe.ask_ready(self._port)
+            readiness = self._wait_for_first_list()
         except probe.ProbeError as error:
             checks = self._container.get_checks(SERVICE).values()
             is_down = any(check.status == ops.pebble.CheckStatus.DOWN for check in checks)
             return f"{error}: see {self._log_command()}" if is_down else None
         return None if readiness.is_ready else self._remedy_not_ready(readiness.text)
+
+    def _wait_for_first_list(self) -> probe.Readiness:
+        deadline = time.monotonic() + _FIRST_LIST_SECONDS
+        while True:
+            readiness = probe.ask_ready(self._port)
+            if _NO_ANSWER_YET not in readiness.text or time.monotonic() > deadline:
+                return readiness
+            time.sleep(0.1)
 
     def _require_valid(self) -> None:
         if self._mistakes:
@@ -218,6 +232,9 @@ class MetricsProxy:
     def _remedy_mistake(self, mistake: Mistake) -> str:
         parameter = next(p for p, variable in VARIABLES.items() if variable == mistake.variable)
         name = self._options.get(parameter, parameter)
+        if parameter == "own_port" and self._own_port == self._port:
+            own = f"port is {self._port}, where the proxy's own metrics are"
+            return f"{own}: {self._config('port', 'ANOTHER_PORT')}"
         if parameter == "selector" and not mistake.value:
             return f"{name} is not set: {self._config('selector', 'app=web')}"
         command = f"juju config {app_name()} {name}" if parameter in self._options else ""
@@ -237,7 +254,7 @@ class MetricsProxy:
         if "forbidden" in reason:
             where = f"pods of {', '.join(self._namespaces) or 'all namespaces'}"
             return f"may not list {where}: juju trust {app_name()} --scope=cluster, or bind a role"
-        if "no answer from the API server yet" in reason:
+        if _NO_ANSWER_YET in reason:
             return None
         return f"not ready: {reason}"
 
