@@ -76,21 +76,19 @@ class MetricsProxyCharm(ops.CharmBase):
         framework.observe(on.scrape_action, self._on_scrape)
         framework.observe(on.show_rbac_action, self._on_show_rbac)
 
-    def _reconcile(self, event: ops.EventBase) -> None:
+    def _reconcile(self, _: ops.EventBase) -> None:
         """Make the workload and the relations what the configuration says."""
         self.proxy.reconcile()
         self.metrics_endpoint.update_scrape_job_spec(self.proxy.scrape_jobs)
         if ports := self.proxy.ports:
             self.unit.set_ports(*ports)
         if self.container.can_connect():
-            self._forward_logs(event)
+            self._forward_logs()
             if version := self.proxy.version():
                 self.unit.set_workload_version(version)
 
-    def _forward_logs(self, event: ops.EventBase) -> None:
-        relations = self.model.relations[LOGGING]
-        if isinstance(event, ops.RelationBrokenEvent):
-            relations = [r for r in relations if r.id != event.relation.id]
+    def _forward_logs(self) -> None:
+        relations = self.model.relations[LOGGING]  # without one that is being broken
         labels = {
             "product": "Juju",
             "charm": self.meta.name,

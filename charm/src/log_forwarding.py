@@ -33,7 +33,7 @@ def forward_logs(
     """Make Pebble send the logs of all services to the endpoints, and to no others.
 
     A target cannot be taken out of a plan: one that is gone gets the logs of no service.
-    Nothing is restarted.
+    Nothing is restarted, and no replan is needed.
     """
     targets: dict[str, ops.pebble.LogTargetDict] = {
         _target_name(unit): {
@@ -58,7 +58,6 @@ def forward_logs(
         changed = {n: t for n, t in targets.items() if n not in known or known[n].to_dict() != t}
         if changed:
             container.add_layer(_LAYER, ops.pebble.Layer({"log-targets": changed}), combine=True)
-            container.replan()
     except ops.pebble.ConnectionError:
         logger.info("Pebble in %s does not answer yet", container.name)
 

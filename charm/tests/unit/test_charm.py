@@ -134,7 +134,7 @@ def test_same_configuration_changes_nothing(context: Context, state: testing.Sta
 
 @pytest.mark.parametrize(
     ("unit", "planned", "index", "count"),
-    [(0, 1, "0", "1"), (2, 3, "2", "3"), (2, 2, "2", "3"), (0, 0, "0", "1")],
+    [(0, 1, "0", "1"), (0, 3, "0", "3"), (2, 3, "2", "3"), (2, 2, "2", "3"), (0, 0, "0", "1")],
 )
 def test_units_share_the_pods(
     state: testing.State, unit: int, planned: int, index: str, count: str
