@@ -4,10 +4,11 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 MODULES  := . tests tests/pebble
 LINT     := go tool -modfile=$(CURDIR)/tests/tools/golangci-lint/go.mod golangci-lint
 BENCHSTAT := go tool -modfile=$(CURDIR)/tests/tools/benchstat/go.mod benchstat
+UV       ?= $(or $(shell command -v uv),$(CURDIR)/bin/uv/bin/uv)
 FUZZTIME ?= 20000x
 
 .DEFAULT_GOAL := build
-.PHONY: help build rock-image demo test format lint unit fuzz components integration pebble spread bench clean
+.PHONY: help build rock-image demo test format lint unit fuzz components integration pebble charm spread bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
@@ -19,7 +20,7 @@ demo: ## a cluster, exporters, the proxy and Prometheus on this machine, until C
 	@go build -C tests -o $(CURDIR)/bin/demo ./demo
 	@DEMO_SECONDS=$(DEMO_SECONDS) bin/demo
 
-test: lint unit fuzz integration pebble ## everything that must hold
+test: lint unit charm fuzz integration pebble ## everything that must hold
 
 format: ## gofmt
 	gofmt -w proxy tests
@@ -49,8 +50,15 @@ integration: components ## on a real API server, real exporters and a real Prome
 	@docker info >/dev/null 2>&1 && command -v umoci skopeo >/dev/null || echo "SKIPPED: the tests of the image, for there is no Docker engine, umoci or skopeo here (.ci/docker installs and starts them)"
 	cd tests && go test -count=1 -timeout 20m ./...
 
-pebble: components ## under the Pebble of the rock and that of Juju
-	cd tests/pebble && go test -count=1 -timeout 10m ./...
+pebble: components $(UV) ## under the Pebble of the rock and that of Juju
+	cd tests/pebble && UV=$(UV) go test -count=1 -timeout 10m ./...
+
+charm: $(UV) ## the charm: format, linters, types and unit tests (uv is installed into bin/ if it is missing)
+	$(MAKE) -C charm lint unit UV=$(UV)
+
+$(CURDIR)/bin/uv/bin/uv:
+	python3 -m venv bin/uv
+	bin/uv/bin/pip install --quiet uv==0.13.9
 
 spread: components ## the tasks of spread.yaml on this machine; TASKS=tests/spread/rock/starts runs one, TASKS=tests/spread/rock/ a suite; what this machine cannot run is skipped, or with NO_SKIP=1 fails
 	@go build -C tests -o $(CURDIR)/bin/spreadrun ./spreadrun

@@ -1,0 +1,41 @@
+"""Prints what the package makes: python -m metrics_proxy_sidecar layer --selector app=web."""
+
+import argparse
+import sys
+
+from metrics_proxy_sidecar.environment import VARIABLES, make_environment
+from metrics_proxy_sidecar.layer import make_layer
+from metrics_proxy_sidecar.rbac import rbac_manifest
+from metrics_proxy_sidecar.settings import find_mistakes
+
+_NUMBERS = {"port", "own_port", "shard_index", "shard_count"}
+
+
+def main(arguments: list[str]) -> int:
+    """Print a layer or a manifest as YAML; return 2 if a parameter is wrong."""
+    parser = argparse.ArgumentParser(prog="metrics_proxy_sidecar", description=__doc__)
+    commands = parser.add_subparsers(required=True, dest="command")
+    layer = commands.add_parser("layer", help="the Pebble layer")
+    for parameter in VARIABLES:
+        option = f"--{parameter.replace('_', '-')}"
+        kind = int if parameter in _NUMBERS else str
+        layer.add_argument(option, type=kind, default=argparse.SUPPRESS)
+    rbac = commands.add_parser("rbac", help="what lets an application see pods")
+    rbac.add_argument("app")
+    rbac.add_argument("model")
+    rbac.add_argument("namespace", nargs="*", help="all if there is none")
+    parameters = vars(parser.parse_args(arguments))
+    if parameters.pop("command") == "rbac":
+        print(rbac_manifest(parameters["app"], parameters["model"], parameters["namespace"]))
+        return 0
+    environment = make_environment(**{"selector": "", **parameters})
+    for mistake in (mistakes := find_mistakes(environment)):
+        print(mistake, file=sys.stderr)
+    if mistakes:
+        return 2
+    print(make_layer(environment).to_yaml())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

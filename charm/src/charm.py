@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""The charm of metrics-proxy.
+
+Every event leads to the same reconcile, on every unit. The status is told once, at the
+end of each event.
+"""
+
+import logging
+
+import ops
+from charms.prometheus_k8s.v0.prometheus_scrape import MetricsEndpointProvider
+
+from log_forwarding import find_endpoints, forward_logs
+from metrics_proxy_sidecar import MetricsProxy, ProbeError
+from workload_config import OPTIONS, WorkloadConfig
+
+logger = logging.getLogger(__name__)
+
+CONTAINER = "metrics-proxy"
+METRICS_ENDPOINT = "metrics-endpoint"
+LOGGING = "logging"
+PEERS = "units"
+
+# The results of an action are arguments of a command, of at most 128 KiB each.
+_MOST_OF_RESULT = 64 << 10
+
+
+class MetricsProxyCharm(ops.CharmBase):
+    """Runs metrics-proxy, and tells Prometheus where it is."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework)
+        self.container = self.unit.get_container(CONTAINER)
+        config = self.load_config(WorkloadConfig)
+        self.proxy = MetricsProxy(
+            self.container,
+            selector=config.pod_label_selector,
+            scrape_timeout=config.scrape_timeout,
+            port=config.port,
+            namespaces=config.namespaces,
+            target_labels=config.target_labels,
+            log_level=config.log_level,
+            memory_limit=config.memory_limit,
+            shard_index=int(self.unit.name.rpartition("/")[2]),
+            shard_count=self.app.planned_units(),
+            options=OPTIONS,
+        )
+        self.metrics_endpoint = MetricsEndpointProvider(self, jobs=self.proxy.scrape_jobs)
+        self.tracing = ops.tracing.Tracing(self, "charm-tracing")
+
+        on = self.on
+        for event in (
+            on.start,
+            on.config_changed,
+            on.upgrade_charm,
+            on.leader_elected,
+            on.update_status,
+            on[CONTAINER].pebble_ready,
+            on[CONTAINER].pebble_check_failed,
+            on[CONTAINER].pebble_check_recovered,
+            *(
+                event
+                for endpoint in (METRICS_ENDPOINT, LOGGING, PEERS)
+                for event in (
+                    on[endpoint].relation_created,
+                    on[endpoint].relation_joined,
+                    on[endpoint].relation_changed,
+                    on[endpoint].relation_departed,
+                )
+            ),
+            on[LOGGING].relation_broken,
+        ):
+            framework.observe(event, self._reconcile)
+        framework.observe(on.collect_unit_status, self._on_collect_unit_status)
+        framework.observe(on.list_targets_action, self._on_list_targets)
+        framework.observe(on.scrape_action, self._on_scrape)
+        framework.observe(on.show_rbac_action, self._on_show_rbac)
+
+    def _reconcile(self, _: ops.EventBase) -> None:
+        """Make the workload and the relations what the configuration says."""
+        self.proxy.reconcile()
+        self.metrics_endpoint.update_scrape_job_spec(self.proxy.scrape_jobs)
+        if ports := self.proxy.ports:
+            self.unit.set_ports(*ports)
+        if self.container.can_connect():
+            self._forward_logs()
+            if version := self.proxy.version():
+                self.unit.set_workload_version(version)
+
+    def _forward_logs(self) -> None:
+        relations = self.model.relations[LOGGING]  # without one that is being broken
+        labels = {
+            "product": "Juju",
+            "charm": self.meta.name,
+            "juju_model": self.model.name,
+            "juju_model_uuid": self.model.uuid,
+            "juju_application": self.app.name,
+            "juju_unit": self.unit.name,
+        }
+        forward_logs(self.container, find_endpoints(relations), labels)
+
+    def _on_collect_unit_status(self, event: ops.CollectStatusEvent) -> None:
+        if problem := self.proxy.problem():
+            event.add_status(ops.BlockedStatus(problem))
+        elif not self.container.can_connect():
+            event.add_status(ops.WaitingStatus("waiting for Pebble"))
+        elif count := self.proxy.pod_count():
+            up, targets = count
+            event.add_status(ops.ActiveStatus(f"{up} of {targets} targets up"))
+        else:
+            event.add_status(ops.WaitingStatus("waiting for metrics-proxy to know the pods"))
+
+    def _on_list_targets(self, event: ops.ActionEvent) -> None:
+        try:
+            targets = self.proxy.scrape().targets
+        except ProbeError as error:
+            event.fail(str(error))
+            return
+        lines = [f"{'up  ' if target.is_up else 'down'} {target.labels}" for target in targets]
+        up = sum(target.is_up for target in targets)
+        event.set_results(
+            {"up": up, "down": len(targets) - up, "targets": _shorten("\n".join(lines))}
+        )
+
+    def _on_scrape(self, event: ops.ActionEvent) -> None:
+        try:
+            scrape = self.proxy.scrape()
+        except ProbeError as error:
+            event.fail(str(error))
+            return
+        event.set_results(
+            {"characters": len(scrape.text), "answer": _shorten(scrape.text)},
+        )
+
+    def _on_show_rbac(self, event: ops.ActionEvent) -> None:
+        event.set_results({"manifest": self.proxy.rbac_manifest()})
+
+
+def _shorten(text: str) -> str:
+    """Cut what is too long for the result of an action, at a line, and say so."""
+    if len(text.encode()) <= _MOST_OF_RESULT:
+        return text
+    whole = text.encode()[:_MOST_OF_RESULT].decode(errors="ignore").rpartition("\n")[0]
+    return f"{whole}\n… and {len(text) - len(whole)} characters more"
+
+
+if __name__ == "__main__":  # pragma: no cover
+    ops.main(MetricsProxyCharm)

@@ -1,0 +1,69 @@
+"""Sends the log of the workload to Loki, by Pebble's log forwarding.
+
+It reads the unit databags of the interface loki_push_api, where each unit of Loki has
+endpoint: {"url": "http://…/loki/api/v1/push"}.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+
+import ops
+
+logger = logging.getLogger(__name__)
+
+_LAYER = "log-forwarding"
+
+
+def find_endpoints(relations: Iterable[ops.Relation]) -> dict[str, str]:
+    """Return the URL of each unit of Loki that has told one."""
+    endpoints = {}
+    for relation in relations:
+        for unit in relation.units:
+            try:
+                endpoints[unit.name] = str(json.loads(relation.data[unit]["endpoint"])["url"])
+            except (KeyError, TypeError, ValueError):
+                logger.debug("%s has told no endpoint yet", unit.name)
+    return endpoints
+
+
+def forward_logs(
+    container: ops.Container, endpoints: Mapping[str, str], labels: Mapping[str, str]
+) -> None:
+    """Make Pebble send the logs of all services to the endpoints, and to no others.
+
+    A target cannot be taken out of a plan: one that is gone gets the logs of no service.
+    Nothing is restarted, and no replan is needed.
+    """
+    targets: dict[str, ops.pebble.LogTargetDict] = {
+        _target_name(unit): {
+            "override": "replace",
+            "type": "loki",
+            "location": url,
+            "services": ["all"],
+            "labels": dict(labels),
+        }
+        for unit, url in endpoints.items()
+    }
+    try:
+        known = container.get_plan().log_targets
+        for name, target in known.items():
+            if name not in targets and name.startswith(_PREFIX):
+                targets[name] = {
+                    "override": "replace",
+                    "type": "loki",
+                    "location": target.location,
+                    "services": [],
+                }
+        changed = {n: t for n, t in targets.items() if n not in known or known[n].to_dict() != t}
+        if changed:
+            container.add_layer(_LAYER, ops.pebble.Layer({"log-targets": changed}), combine=True)
+    except ops.pebble.ConnectionError:
+        logger.info("Pebble in %s does not answer yet", container.name)
+
+
+_PREFIX = "loki-"
+
+
+def _target_name(unit: str) -> str:
+    return _PREFIX + unit.replace("/", "-")

@@ -1,0 +1,100 @@
+"""Stands in for the library of the Prometheus charm where that was not fetched.
+
+The library is on Charmhub only, and not part of this project: charmcraft fetches it when
+the charm is packed. This is what its documentation says that a provider writes, and no
+more; tests/unit/test_contract.py holds for both.
+"""
+
+import ipaddress
+import json
+import socket
+from typing import Any
+
+import ops
+
+_KEYS = {
+    "job_name",
+    "metrics_path",
+    "static_configs",
+    "scrape_interval",
+    "scrape_timeout",
+    "scheme",
+    "params",
+    "sample_limit",
+    "relabel_configs",
+    "metric_relabel_configs",
+}
+_DEFAULT_JOB = {"metrics_path": "/metrics", "static_configs": [{"targets": ["*:80"]}]}
+
+
+class MetricsEndpointProvider(ops.Object):
+    """Tells Prometheus of jobs: the leader which, and each unit its address."""
+
+    def __init__(
+        self,
+        charm: ops.CharmBase,
+        relation_name: str = "metrics-endpoint",
+        jobs: list[dict[str, Any]] | None = None,
+        *,
+        refresh_event: list[ops.BoundEvent] | None = None,
+    ):
+        super().__init__(charm, relation_name)
+        self._charm = charm
+        self._relation_name = relation_name
+        self._jobs = _sanitize(jobs or [])
+        on = charm.on
+        self.framework.observe(on[relation_name].relation_joined, self._write)
+        if not refresh_event:
+            [container] = charm.meta.containers
+            refresh_event = [on[container].pebble_ready]
+        for event in refresh_event:
+            self.framework.observe(event, self._write)
+        self.framework.observe(on[relation_name].relation_changed, self._write_address)
+        self.framework.observe(on.update_status, self._write_address)
+
+    def update_scrape_job_spec(self, jobs: list[dict[str, Any]]) -> None:
+        """Replace the jobs, and write everything."""
+        self._jobs = _sanitize(jobs)
+        self._write()
+
+    def _write(self, _event: ops.EventBase | None = None) -> None:
+        self._write_address()
+        charm = self._charm
+        if not charm.unit.is_leader():
+            return
+        metadata = {
+            "model": charm.model.name,
+            "model_uuid": charm.model.uuid,
+            "application": charm.app.name,
+            "unit": charm.unit.name,
+            "charm_name": charm.meta.name,
+        }
+        for relation in charm.model.relations[self._relation_name]:
+            data = relation.data[charm.app]
+            data["scrape_metadata"] = json.dumps(metadata)
+            data["scrape_jobs"] = json.dumps(self._jobs or [_DEFAULT_JOB])
+
+    def _write_address(self, _event: ops.EventBase | None = None) -> None:
+        for relation in self._charm.model.relations[self._relation_name]:
+            binding = self._charm.model.get_binding(relation)
+            address = str(binding.network.bind_address) if binding else ""
+            relation.data[self._charm.unit].update(
+                {
+                    "prometheus_scrape_unit_address": _address_or_name(address),
+                    "prometheus_scrape_unit_path": "",
+                    "prometheus_scrape_unit_name": self._charm.unit.name,
+                    "prometheus_scrape_unit_fqdn": socket.getfqdn(),
+                }
+            )
+
+
+def _sanitize(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**_DEFAULT_JOB, **{k: v for k, v in job.items() if k in _KEYS}} for job in jobs]
+
+
+def _address_or_name(address: str) -> str:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return socket.getfqdn()
+    return address

@@ -1,0 +1,37 @@
+"""What each test of the charm starts from."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from ops import testing
+from states import CHARM, VERSION, Proxy
+
+from charm import CONTAINER, MetricsProxyCharm
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    running = Proxy()
+    thread = threading.Thread(target=running.server.serve_forever, args=[0.01])
+    thread.start()
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def context() -> testing.Context[MetricsProxyCharm]:
+    return testing.Context(MetricsProxyCharm, charm_root=CHARM)
+
+
+@pytest.fixture
+def state(proxy: Proxy) -> testing.State:
+    """A leader alone, with a selector and Pebble, before the first reconcile."""
+    return testing.State(
+        leader=True,
+        config={"pod-label-selector": "app=web", "port": proxy.port},
+        containers={testing.Container(CONTAINER, can_connect=True, execs={VERSION})},
+        model=testing.Model("prod", type="kubernetes"),
+    )

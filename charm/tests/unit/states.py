@@ -1,0 +1,64 @@
+"""States of the charm, and a proxy to ask."""
+
+import http.server
+import pathlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ops
+from ops import testing
+
+from charm import CONTAINER
+
+CHARM = pathlib.Path(__file__).parents[2]
+VERSION = testing.Exec(["metrics-proxy", "version"], stdout="metrics-proxy 0.1\n")
+
+
+@dataclass
+class Answer:
+    """What a path answers."""
+
+    status: int
+    text: str
+
+
+class Proxy:
+    """Answers as metrics-proxy does, at a port of this machine."""
+
+    def __init__(self):
+        self.ready = Answer(200, "metrics-proxy is ready: 2 targets.\n")
+        self.metrics = Answer(200, 'up{k8s_pod_name="a"} 1\nup{k8s_pod_name="b"} 0\nc{x="up"} 1\n')
+        self.first_ready: list[Answer] = []
+        self.asked: list[str] = []
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                proxy.asked.append(self.path)
+                answer = {"/-/ready": proxy.ready, "/metrics": proxy.metrics}[self.path]
+                if self.path == "/-/ready" and proxy.first_ready:
+                    answer = proxy.first_ready.pop(0)
+                self.send_response(answer.status)
+                self.end_headers()
+                self.wfile.write(answer.text.encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+
+
+def with_config(state: testing.State, **options: Any) -> testing.State:
+    """Change options; None unsets one."""
+    config = {**state.config, **{k.replace("_", "-"): v for k, v in options.items()}}
+    return replace(state, config={k: v for k, v in config.items() if v is not None})
+
+
+def with_container(state: testing.State, **changes: Any) -> testing.State:
+    container = replace(state.get_container(CONTAINER), **changes)
+    return replace(state, containers={container})
+
+
+def service_of(state: testing.State) -> ops.pebble.Service:
+    return state.get_container(CONTAINER).plan.services["metrics-proxy"]

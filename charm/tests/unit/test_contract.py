@@ -1,0 +1,126 @@
+"""What the charm counts on of prometheus_scrape, whether that is real or stands in.
+
+    charmcraft fetch-libs
+
+brings the real one to lib/, and then this tests it.
+"""
+
+import inspect
+import json
+import pathlib
+
+import ops
+import pytest
+from charms.prometheus_k8s.v0 import prometheus_scrape
+from ops import testing
+
+CHARM = pathlib.Path(__file__).parents[2]
+JOBS = [
+    {
+        "job_name": "a",
+        "static_configs": [{"targets": ["*:1"]}],
+        "scrape_timeout": "3s",
+        "scrape_interval": "60s",
+    },
+    {"job_name": "b", "static_configs": [{"targets": ["*:2"]}], "honor_labels": True},
+]
+
+
+class Provider(ops.CharmBase):
+    """Tells JOBS at first and, at config-changed, the second one alone."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework)
+        self.provider = prometheus_scrape.MetricsEndpointProvider(self, jobs=JOBS)
+        framework.observe(self.on.config_changed, self._on_config_changed)
+
+    def _on_config_changed(self, _event: ops.ConfigChangedEvent) -> None:
+        self.provider.update_scrape_job_spec(JOBS[1:])
+
+
+META = {
+    "name": "provider",
+    "containers": {"c": {}},
+    "provides": {"metrics-endpoint": {"interface": "prometheus_scrape"}},
+}
+
+
+@pytest.fixture
+def context() -> testing.Context[Provider]:
+    return testing.Context(Provider, meta=META)
+
+
+@pytest.fixture
+def relation() -> testing.Relation:
+    return testing.Relation("metrics-endpoint")
+
+
+def state(relation: testing.Relation, *, leader: bool = True) -> testing.State:
+    return testing.State(
+        leader=leader,
+        relations={relation},
+        containers={testing.Container("c", can_connect=True)},
+        model=testing.Model("prod", uuid="8f0d2b1c-0000-4000-8000-000000000000"),
+    )
+
+
+def app_data(out: testing.State, relation: testing.Relation, key: str):
+    return json.loads(out.get_relation(relation.id).local_app_data[key])
+
+
+def test_it_is_the_one_that_is_there():
+    is_real = (CHARM / "lib/charms/prometheus_k8s/v0/prometheus_scrape.py").exists()
+    where = "lib" if is_real else "tests/stand_in"
+    assert inspect.getfile(prometheus_scrape).startswith(str(CHARM / where))
+
+
+@pytest.mark.parametrize("event", ["joined", "pebble"])
+def test_what_the_leader_writes(
+    context: testing.Context[Provider], relation: testing.Relation, event: str
+):
+    before = state(relation)
+    happens = (
+        context.on.relation_joined(relation)
+        if event == "joined"
+        else context.on.pebble_ready(before.get_container("c"))
+    )
+    out = context.run(happens, before)
+    first, second = app_data(out, relation, "scrape_jobs")
+    assert first == {**JOBS[0], "metrics_path": "/metrics"}
+    assert second == {
+        "job_name": "b",
+        "static_configs": [{"targets": ["*:2"]}],
+        "metrics_path": "/metrics",
+    }  # without honor_labels
+    assert app_data(out, relation, "scrape_metadata") == {
+        "model": "prod",
+        "model_uuid": "8f0d2b1c-0000-4000-8000-000000000000",
+        "application": "provider",
+        "unit": "provider/0",
+        "charm_name": "provider",
+    }
+
+
+def test_what_every_unit_writes(context: testing.Context[Provider], relation: testing.Relation):
+    out = context.run(context.on.relation_joined(relation), state(relation, leader=False))
+    data = out.get_relation(relation.id)
+    assert "scrape_jobs" not in data.local_app_data
+    assert data.local_unit_data["prometheus_scrape_unit_address"] == "192.0.2.0"
+    assert data.local_unit_data["prometheus_scrape_unit_name"] == "provider/0"
+    assert "prometheus_scrape_unit_path" not in data.local_unit_data  # for it is empty
+
+
+@pytest.mark.parametrize("event", ["relation_changed", "update_status"])
+def test_no_other_event_writes_jobs(
+    context: testing.Context[Provider], relation: testing.Relation, event: str
+):
+    on = context.on
+    happens = on.update_status() if event == "update_status" else on.relation_changed(relation)
+    out = context.run(happens, state(relation))
+    assert "scrape_jobs" not in out.get_relation(relation.id).local_app_data
+    assert out.get_relation(relation.id).local_unit_data["prometheus_scrape_unit_address"]
+
+
+def test_other_jobs(context: testing.Context[Provider], relation: testing.Relation):
+    out = context.run(context.on.config_changed(), state(relation))
+    assert [job["job_name"] for job in app_data(out, relation, "scrape_jobs")] == ["b"]
