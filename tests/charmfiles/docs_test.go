@@ -20,6 +20,10 @@ func TestConfigurationIsDocumented(t *testing.T) {
 		t.Errorf("options %v, want %v", got, want)
 	}
 	for _, row := range options {
+		// charmcraft does not look at it.
+		if kind := charm.Config.Options[row[0]].Type; !slices.Contains([]string{"string", "int", "float", "boolean", "secret"}, kind) {
+			t.Errorf("option %s: Juju has no type %q", row[0], kind)
+		}
 		want := ""
 		switch value := charm.Config.Options[row[0]].Default.(type) {
 		case nil:

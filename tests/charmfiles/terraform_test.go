@@ -35,8 +35,11 @@ type plan struct {
 
 func readModule(dir string) (module, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.tf"))
-	if err != nil || len(files) == 0 {
-		return module{}, fmt.Errorf("no module in %s (%v)", dir, err)
+	if err != nil {
+		return module{}, err
+	}
+	if len(files) == 0 {
+		return module{}, fmt.Errorf("%s holds no module", dir)
 	}
 	m := module{dir: dir, blocks: map[string]*hclsyntax.Block{}}
 	parser := hclparse.NewParser()
