@@ -43,6 +43,11 @@ func components() []component {
 		duration: "about 70 seconds",
 		onPath:   []string{"prometheus"}, oldest: "3.0.0",
 	}, {
+		name: "promtool", source: "prometheus", module: "github.com/prometheus/prometheus",
+		pkg: "github.com/prometheus/prometheus/cmd/promtool", tags: "netgo,remove_all_sd",
+		duration: "about 90 seconds",
+		onPath:   []string{"promtool"}, oldest: "3.0.0",
+	}, {
 		name: "node_exporter", module: "github.com/prometheus/node_exporter", pkg: "github.com/prometheus/node_exporter",
 		duration: "about 15 seconds",
 		onPath:   []string{"node_exporter", "prometheus-node-exporter"},
