@@ -170,7 +170,8 @@ func (v *view) note(verb string, err error) {
 	if verb == "watch" && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
 		return
 	}
-	if apierrors.IsForbidden(err) {
+	isForbidden := apierrors.IsForbidden(err)
+	if isForbidden {
 		err = fmt.Errorf("%w: want %s", err, v.rule())
 	}
 	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes each time
@@ -178,7 +179,7 @@ func (v *view) note(verb string, err error) {
 	}
 	v.all.mu.Lock()
 	before := v.err
-	v.err = err
+	v.err, v.isForbidden = err, v.isForbidden || isForbidden
 	v.all.mu.Unlock()
 	switch {
 	case err != nil && (before == nil || before.Error() != err.Error()):

@@ -299,6 +299,7 @@ func TestKnown(t *testing.T) {
 		{"one list", func() { must(t, p.views[0].Replace(nil, "1")) }, false},
 		{"the other fails", func() { p.views[1].note("list", errors.New("down")) }, false},
 		{"the other is forbidden", func() { p.views[1].note("list", forbidden) }, true},
+		{"and the API server goes away", func() { p.views[1].note("list", errors.New("down")) }, true},
 		{"the other is there", func() { must(t, p.views[1].Replace(nil, "1")) }, true},
 	} {
 		test.change()

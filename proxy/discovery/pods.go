@@ -13,7 +13,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -99,7 +98,7 @@ func (p *Pods) Known() error {
 	defer p.mu.Unlock()
 	isAny := false
 	for _, v := range p.views {
-		if !v.isSynced && !apierrors.IsForbidden(v.err) {
+		if !v.isSynced && !v.isForbidden {
 			return err
 		}
 		isAny = isAny || v.isSynced

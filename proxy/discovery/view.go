@@ -24,12 +24,13 @@ type view struct {
 	client    rest.Interface // follow's own
 
 	// Guarded by all.mu:
-	pods      map[types.UID]*podTargets // that have targets
-	isSynced  bool                      // a first list is complete
-	err       error                     // of the last request to the API server; nil if it succeeded
-	isWatched bool                      // a watch is open
-	isCurrent bool                      // and it has told all that there is
-	currentAt time.Time                 // when that was so last, if it is not so now
+	pods        map[types.UID]*podTargets // that have targets
+	isSynced    bool                      // a first list is complete
+	isForbidden bool                      // the API server has refused a list
+	err         error                     // of the last request to the API server; nil if it succeeded
+	isWatched   bool                      // a watch is open
+	isCurrent   bool                      // and it has told all that there is
+	currentAt   time.Time                 // when that was so last, if it is not so now
 }
 
 func (v *view) String() string {
