@@ -106,7 +106,7 @@ func (v *view) renewClient() {
 	if err == nil {
 		var client rest.Interface
 		if client, err = newClient(api); err == nil {
-			v.client = client
+			v.client, v.host = client, api.Host
 			return
 		}
 	}
@@ -175,7 +175,7 @@ func (v *view) note(verb string, err error) {
 		err = fmt.Errorf("%w: want %s", err, v.rule())
 	}
 	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes each time
-		err = fmt.Errorf("cannot reach the API server at %s: %w", v.all.opts.API.Host, sent.Err)
+		err = fmt.Errorf("cannot reach the API server at %s: %w", v.host, sent.Err)
 	}
 	v.all.mu.Lock()
 	before := v.err

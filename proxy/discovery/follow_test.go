@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -324,7 +325,7 @@ func TestConfigurationIsReadAnew(t *testing.T) {
 				api.mu.Lock()
 				defer api.mu.Unlock()
 				c := rest.CopyConfig(o.API)
-				c.BearerToken = token
+				c.BearerToken, c.Host = token, "http://elsewhere"
 				return c, broken
 			}
 		})
@@ -341,6 +342,10 @@ func TestConfigurationIsReadAnew(t *testing.T) {
 		synctest.Wait()
 		if err := p.Ready(); err != nil {
 			t.Errorf("with the right token Ready is %v", err)
+		}
+		p.views[0].note("list", &url.Error{Op: "Get", URL: "x", Err: errors.New("down")})
+		if len(log.with("level=ERROR", "cannot reach the API server at http://elsewhere: down")) != 1 {
+			t.Errorf("the log does not name the API server that is asked by now: %q", log.lines)
 		}
 	})
 }

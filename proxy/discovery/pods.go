@@ -57,7 +57,7 @@ func New(opts Options) (*Pods, error) {
 		namespaces = []string{corev1.NamespaceAll}
 	}
 	for _, ns := range slices.Compact(namespaces) {
-		v := &view{all: p, namespace: ns, client: client, pods: map[types.UID]*podTargets{}, currentAt: time.Now()}
+		v := &view{all: p, namespace: ns, client: client, host: opts.API.Host, pods: map[types.UID]*podTargets{}, currentAt: time.Now()}
 		p.views = append(p.views, v)
 		registerStaleness(opts.Registerer, v)
 	}

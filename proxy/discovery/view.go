@@ -22,6 +22,7 @@ type view struct {
 	all       *Pods
 	namespace string         // empty = all
 	client    rest.Interface // follow's own
+	host      string         // of the API server that it asks
 
 	// Guarded by all.mu:
 	pods        map[types.UID]*podTargets // that have targets
