@@ -113,7 +113,7 @@ func (v *view) renewClient() {
 	v.all.opts.Logger.Warn("cannot read how to reach the API server, so it is reached as before", "err", err)
 }
 
-// newBackoff gives 0.5 s and, after some failures, up to 10 s.
+// newBackoff gives 0.5 s and, after some failures, 10 s, each up to half longer.
 func newBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 10 * time.Second}
 }

@@ -40,13 +40,13 @@ func ordered(targets []*target.Target) []*target.Target {
 func current(pods []*podTargets) []*target.Target {
 	taken := map[string]bool{}
 	for _, p := range pods {
-		if !p.terminating && p.address != "" {
+		if !p.isTerminating() && p.address != "" {
 			taken[p.address] = true
 		}
 	}
 	all := []*target.Target{}
 	for _, p := range pods {
-		if !p.terminating || !taken[p.address] {
+		if !p.isTerminating() || !taken[p.address] {
 			all = append(all, p.targets...)
 		}
 	}

@@ -92,11 +92,11 @@ func (v *view) Transformer() cache.TransformFunc {
 func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 	slim := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
-			DeletionTimestamp: pod.DeletionTimestamp, Labels: map[string]string{}, Annotations: map[string]string{},
+			Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, DeletionTimestamp: pod.DeletionTimestamp,
+			Labels: map[string]string{}, Annotations: map[string]string{},
 		},
 		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName, HostNetwork: pod.Spec.HostNetwork},
-		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, PodIPs: pod.Status.PodIPs},
+		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIP: pod.Status.PodIP},
 	}
 	keep := func(to, from map[string]string, key string) {
 		if value, ok := from[key]; ok {
@@ -153,7 +153,7 @@ func (w *openWatch) Stop() {
 	v.isWatched, v.isCurrent = false, false
 }
 
-// staleness is for how long the view has not known to be up to date.
+// staleness is for how long the view has not been known to be up to date.
 func (v *view) staleness() time.Duration {
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
@@ -193,10 +193,11 @@ func (v *view) change(event string, obj any, isGone bool) error {
 
 // podTargets are the targets of one pod.
 type podTargets struct {
-	targets     []*target.Target
-	address     string // empty if other pods may have the same one: it is the node's
-	terminating bool
+	targets []*target.Target // one at least
+	address string           // empty if other pods may have the same one: it is the node's
 }
+
+func (p *podTargets) isTerminating() bool { return p.targets[0].Terminating }
 
 // targetsOf returns nil for a pod that is no target.
 func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
@@ -207,9 +208,9 @@ func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
 	for _, t := range targets {
 		t.Shard = shardOf(string(pod.UID), v.all.opts.ShardCount)
 	}
-	p := &podTargets{targets: targets, terminating: pod.DeletionTimestamp != nil}
+	p := &podTargets{targets: targets}
 	if !pod.Spec.HostNetwork {
-		p.address = pod.Status.PodIP
+		p.address = targets[0].Address
 	}
 	return p
 }
