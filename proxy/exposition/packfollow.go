@@ -1,9 +1,6 @@
 package exposition
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "bytes"
 
 // findTrail finds the family of the visit in the body that the target answered last.
 func (p *packer) findTrail() {
@@ -38,7 +35,7 @@ func (p *packer) findTrail() {
 func (p *packer) follow() bool {
 	u := &p.trail
 	if !u.inRun() {
-		switch op := binary.LittleEndian.Uint16(u.ops); {
+		switch op := u.op(); {
 		case op == otherVariant<<2|opOther:
 			return p.followVariant()
 		case op&3 == opExtra:
@@ -102,7 +99,7 @@ func (p *packer) followVariant() bool {
 // followExtra takes the line that is the next operation of the trail, if it is plain.
 func (p *packer) followExtra() bool {
 	u := p.trail
-	family := int(binary.LittleEndian.Uint16(u.ops) >> 2)
+	family := int(u.op() >> 2)
 	u.ops = u.ops[2:]
 	line, out, insert := u.string(), u.string(), u.number()
 	blank := bytes.LastIndexByte(line, ' ')

@@ -101,48 +101,6 @@ func (p *packer) noteRenamed(l *shapeLine) {
 	p.body.conflicts[conflict{LabelConflict, p.shape.families[l.family].name}] += int(l.renamed)
 }
 
-// plainTail is the length of a plain number with its line feed, and 0 for everything
-// else: other numbers, timestamps, exemplars. The text must have a line feed.
-func plainTail(text []byte) int {
-	i := 0
-	if text[0] == '-' || text[0] == '+' {
-		i++
-	}
-	digits := i
-	for isDigit(text[i]) {
-		i++
-	}
-	if i == digits {
-		return 0
-	}
-	if text[i] == '.' {
-		i++
-		for isDigit(text[i]) {
-			i++
-		}
-	}
-	if i > 32 { // might be out of range
-		return 0
-	}
-	if text[i] == 'e' || text[i] == 'E' {
-		i++
-		if text[i] == '-' || text[i] == '+' {
-			i++
-		}
-		digits = i
-		for isDigit(text[i]) {
-			i++
-		}
-		if i == digits || i > digits+2 {
-			return 0
-		}
-	}
-	if text[i] != '\n' {
-		return 0
-	}
-	return i + 1
-}
-
 // takeLine takes a line that is not the next one of the shape, or whose tail is not
 // plain.
 func (p *packer) takeLine() error {
@@ -184,29 +142,6 @@ func (p *packer) takeKnown(i, at int) error {
 	}
 	p.pos = at + len(raw)
 	return nil
-}
-
-// tail takes apart a tail, and returns it as it came and as it is written.
-func (p *packer) tail(at int) (raw, out []byte, err error) {
-	if n := plainTail(p.text[at:]); n > 0 {
-		return p.text[at : at+n], p.text[at : at+n], nil
-	}
-	s := scanner{text: p.text, pos: at}
-	l := line{canonical: true}
-	if p.in == openMetrics {
-		s.pos-- // the blank
-		err = s.omTail(&l)
-	} else {
-		err = s.valueAndTimestamp(&l)
-	}
-	if err != nil || !l.fit(p.in, p.opts.Format.syntax) {
-		return nil, nil, errOdd
-	}
-	raw = p.text[at:s.pos]
-	if l.canonical && l.end == s.pos-1 {
-		return raw, raw, nil
-	}
-	return raw, append(l.appendTail(nil), '\n'), nil
 }
 
 // isFirst says whether a line of the shape has not come yet in this visit, and notes

@@ -6,9 +6,7 @@ import (
 )
 
 // isReordered says whether lines are written in another order than they came in.
-func (u *unpacker) isReordered() bool {
-	return binary.LittleEndian.Uint16(u.ops) == otherOrder<<2|opOther
-}
+func (u *unpacker) isReordered() bool { return u.op() == otherOrder<<2|opOther }
 
 // takeOrder takes the order in which the lines are written, and returns nil if it is that
 // in which they came.
@@ -31,7 +29,7 @@ func (u *unpacker) places(dst []linePlace) []linePlace {
 	all := u.ops
 	for {
 		at := int32(len(all) - len(u.ops))
-		op := binary.LittleEndian.Uint16(u.ops)
+		op := u.op()
 		u.ops = u.ops[2:]
 		switch n := int(op >> 2); {
 		case op&3 == opEnd:
