@@ -1,6 +1,7 @@
 """States of the charm, and a proxy to ask."""
 
 import http.server
+import json
 import pathlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,9 +9,12 @@ from typing import Any
 import ops
 from ops import testing
 
-from charm import CONTAINER
+from charm import CONTAINER, MetricsProxyCharm
 
 CHARM = pathlib.Path(__file__).parents[2]
+Context = testing.Context[MetricsProxyCharm]
+DOWN = testing.CheckInfo("metrics-proxy", status=ops.pebble.CheckStatus.DOWN, failures=3)
+UP = testing.CheckInfo("metrics-proxy")
 VERSION = testing.Exec(["metrics-proxy", "version"], stdout="metrics-proxy 0.1\n")
 
 
@@ -62,3 +66,12 @@ def with_container(state: testing.State, **changes: Any) -> testing.State:
 
 def service_of(state: testing.State) -> ops.pebble.Service:
     return state.get_container(CONTAINER).plan.services["metrics-proxy"]
+
+
+def run(context: Context, state: testing.State, event: str = "config_changed") -> testing.State:
+    return context.run(getattr(context.on, event)(), state)
+
+
+def jobs_of(state: testing.State, relation: testing.Relation) -> list[dict[str, Any]]:
+    data = state.get_relation(relation.id).local_app_data
+    return json.loads(data.get("scrape_jobs", "[]"))

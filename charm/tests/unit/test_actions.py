@@ -1,0 +1,57 @@
+"""What the actions answer."""
+
+import pytest
+import yaml
+from ops import testing
+from states import (
+    Answer,
+    Context,
+    Proxy,
+    with_config,
+)
+
+from charm import _shorten
+
+
+def test_list_targets(context: Context, state: testing.State):
+    context.run(context.on.action("list-targets"), state)
+    assert context.action_results == {
+        "up": 1,
+        "down": 1,
+        "targets": 'up   k8s_pod_name="a"\ndown k8s_pod_name="b"',
+    }
+
+
+def test_scrape(context: Context, state: testing.State, proxy: Proxy):
+    context.run(context.on.action("scrape"), state)
+    text = proxy.metrics.text
+    assert context.action_results == {"characters": len(text), "answer": text}
+
+
+@pytest.mark.parametrize("action", ["list-targets", "scrape"])
+def test_action_without_answer(context: Context, state: testing.State, proxy: Proxy, action: str):
+    proxy.metrics = Answer(503, "metrics-proxy is not ready: because\n")
+    with pytest.raises(testing.ActionFailed, match="is not ready: because"):
+        context.run(context.on.action(action), state)
+
+
+def test_show_rbac(context: Context, state: testing.State):
+    context.run(context.on.action("show-rbac"), with_config(state, namespaces="a,b"))
+    assert context.action_results
+    documents = list(yaml.safe_load_all(context.action_results["manifest"]))
+    assert [(d["kind"], d["metadata"]["namespace"]) for d in documents] == [
+        ("Role", "a"),
+        ("RoleBinding", "a"),
+        ("Role", "b"),
+        ("RoleBinding", "b"),
+    ]
+
+
+def test_long_results_are_cut():
+    lines = "é" * 99 + "\n"
+    assert _shorten(lines) == lines
+    cut = _shorten(lines * 1000)
+    assert len(cut.encode()) < 100_000
+    kept, _, note = cut.rpartition("\n")
+    assert set(kept.split("\n")) == {"é" * 99}
+    assert note == f"… and {len(lines) * 1000 - len(kept)} characters more"

@@ -1,0 +1,93 @@
+"""What Prometheus and Loki are told."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from ops import testing
+from states import (
+    Context,
+    Proxy,
+    jobs_of,
+    run,
+    with_config,
+)
+
+from charm import CONTAINER, LOGGING, METRICS_ENDPOINT
+
+
+def test_tells_prometheus_the_jobs(context: Context, state: testing.State, proxy: Proxy):
+    relation = testing.Relation(METRICS_ENDPOINT)
+    out = run(context, with_config(replace(state, relations={relation}), scrape_timeout="90s"))
+    pods, own = jobs_of(out, relation)
+    assert pods["static_configs"] == [{"targets": [f"*:{proxy.port}"]}]
+    assert (pods["scrape_interval"], pods["scrape_timeout"]) == ("91s", "91s")
+    assert own["static_configs"] == [{"targets": ["*:5055"]}]
+    assert (own["scrape_interval"], own["scrape_timeout"]) == ("60s", "10s")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "want"),
+    [
+        ("9s", ("60s", "10s")),
+        ("250ms", ("60s", "2s")),
+        ("59.5", ("61s", "61s")),
+        ("2m", ("121s",) * 2),
+    ],
+)
+def test_prometheus_waits_longer(
+    context: Context, state: testing.State, timeout: str, want: tuple[str, str]
+):
+    relation = testing.Relation(METRICS_ENDPOINT)
+    out = run(context, with_config(replace(state, relations={relation}), scrape_timeout=timeout))
+    job = jobs_of(out, relation)[0]
+    assert (job["scrape_interval"], job["scrape_timeout"]) == want
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_only_the_leader_writes_jobs(context: Context, state: testing.State, *, leader: bool):
+    relation = testing.Relation(METRICS_ENDPOINT)
+    out = run(context, replace(state, relations={relation}, leader=leader))
+    assert bool(jobs_of(out, relation)) == leader
+    unit_data = out.get_relation(relation.id).local_unit_data
+    assert unit_data["prometheus_scrape_unit_name"] == "metrics-proxy-k8s/0"
+
+
+@pytest.mark.parametrize("event", ["created", "joined", "changed"])
+def test_never_port_80(context: Context, state: testing.State, event: str):
+    """The library takes no jobs for *:80."""
+    relation = testing.Relation(METRICS_ENDPOINT)
+    state = with_config(replace(state, relations={relation}), port=0, scrape_timeout="no")
+    out = context.run(getattr(context.on, f"relation_{event}")(relation), state)
+    assert [job["static_configs"] for job in jobs_of(out, relation)] == [
+        [{"targets": ["*:15090"]}],
+        [{"targets": ["*:5055"]}],
+    ]
+
+
+LOKI = {"endpoint": json.dumps({"url": "http://10.0.0.9:3100/loki/api/v1/push"})}
+
+
+def test_forwards_logs(context: Context, state: testing.State):
+    loki = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data={0: LOKI, 1: {}})
+    related = run(context, replace(state, relations={loki}))
+    [target] = related.get_container(CONTAINER).plan.log_targets.values()
+    assert (target.type, target.services) == ("loki", ["all"])
+    assert target.location == "http://10.0.0.9:3100/loki/api/v1/push"
+    assert target.labels["juju_unit"] == "metrics-proxy-k8s/0"
+    assert target.labels["juju_model"] == "prod"
+
+    again = run(context, related, "update_status")
+    assert again.get_container(CONTAINER).plan == related.get_container(CONTAINER).plan
+
+    broken = context.run(context.on.relation_broken(loki), related)
+    [target] = broken.get_container(CONTAINER).plan.log_targets.values()
+    assert target.services == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+def test_loki_that_tells_nothing(context: Context, state: testing.State, text: str):
+    data = {0: {"endpoint": text} if text else {}}
+    loki = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data=data)
+    out = run(context, replace(state, relations={loki}))
+    assert out.get_container(CONTAINER).plan.log_targets == {}

@@ -1,0 +1,214 @@
+"""The status, for each mistake and what the proxy says of itself."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import ops
+import pytest
+from ops import testing
+from states import (
+    DOWN,
+    Answer,
+    Context,
+    Proxy,
+    run,
+    service_of,
+    with_config,
+    with_container,
+)
+
+from charm import CONTAINER
+
+MISTAKES = [
+    (
+        {"pod_label_selector": None},
+        "pod-label-selector is not set: juju config metrics-proxy-k8s pod-label-selector=app=web",
+    ),
+    ({"pod_label_selector": "app in web"}, 'pod-label-selector is "app in web": want a Kubernetes'),
+    ({"namespaces": "a,B"}, 'namespaces is "a,B": want names of namespaces'),
+    ({"namespaces": "a,*"}, 'namespaces is "a,*": want names of namespaces'),
+    ({"scrape_timeout": "soon"}, 'scrape-timeout is "soon": want a duration'),
+    ({"port": 0}, 'port is "0": want a TCP port'),
+    ({"port": 70000}, 'port is "70000": want a TCP port'),
+    ({"target_labels": "x=podname"}, 'target-labels is "x=podname": want NAME=SOURCE'),
+    ({"log_level": "loud"}, 'log-level is "loud": want debug'),
+    ({"memory_limit": "1MiB"}, 'memory-limit is "1MiB": want auto'),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
+@pytest.mark.parametrize("can_connect", [True, False])
+def test_mistake_in_the_configuration(
+    context: Context,
+    state: testing.State,
+    options: dict[str, Any],
+    message: str,
+    *,
+    can_connect: bool,
+):
+    state = with_container(state, can_connect=can_connect)
+    out = run(context, with_config(state, **options))
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    assert out.unit_status.message.startswith(message)
+    assert "metrics-proxy" not in out.get_container(CONTAINER).layers
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
+def test_what_ran_before_a_mistake_goes_on(
+    context: Context, state: testing.State, options: dict[str, Any], message: str
+):
+    good = run(context, state)
+    bad = run(context, with_config(good, **options))
+    assert bad.unit_status.message.startswith(message)
+    assert service_of(bad) == service_of(good)
+    assert bad.opened_ports == good.opened_ports
+
+
+def test_waits_for_pebble(context: Context, state: testing.State):
+    out = run(context, with_container(state, can_connect=False))
+    assert out.unit_status == testing.WaitingStatus("waiting for Pebble")
+
+
+def test_port_of_own_metrics(context: Context, state: testing.State):
+    out = run(context, with_config(state, port=5055))
+    assert out.unit_status == testing.BlockedStatus(
+        "port is 5055, where the proxy's own metrics are: "
+        "juju config metrics-proxy-k8s port=ANOTHER_PORT"
+    )
+
+
+FORBIDDEN = (
+    "metrics-proxy is not ready: pods of namespace prod are not known yet: pods is forbidden: "
+    'User "system:serviceaccount:prod:x" cannot list resource "pods": want a Role\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "message"),
+    [
+        ("", "may not list pods of prod: juju trust metrics-proxy-k8s --scope=cluster, or "),
+        ("*", "may not list pods of all namespaces: juju trust metrics-proxy-k8s --scope=cluster"),
+        ("a,b", "may not list pods of a, b: juju trust metrics-proxy-k8s --scope=cluster"),
+    ],
+)
+def test_forbidden(
+    context: Context, state: testing.State, proxy: Proxy, namespaces: str, message: str
+):
+    proxy.ready = Answer(503, FORBIDDEN)
+    out = run(context, with_config(state, namespaces=namespaces))
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    assert out.unit_status.message.startswith(message)
+
+
+def test_api_server_away(context: Context, state: testing.State, proxy: Proxy):
+    proxy.ready = Answer(503, "metrics-proxy is not ready: pods are not known yet: no\nroute\n")
+    out = run(context, state)
+    assert out.unit_status == testing.BlockedStatus("not ready: pods are not known yet: no route")
+
+
+NO_ANSWER_YET = Answer(
+    503,
+    "metrics-proxy is not ready: pods of x are not known yet: no answer from the API server yet\n",
+)
+
+
+def test_first_list_in_progress(
+    context: Context, state: testing.State, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("metrics_proxy_sidecar.proxy._FIRST_LIST_SECONDS", 0.3)
+    proxy.ready = NO_ANSWER_YET
+    proxy.metrics = Answer(503, "not yet\n")
+    out = run(context, state)
+    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to know the pods")
+
+
+def test_waits_for_the_first_list(context: Context, state: testing.State, proxy: Proxy):
+    proxy.first_ready = [NO_ANSWER_YET, NO_ANSWER_YET]
+    proxy.ready = Answer(503, FORBIDDEN)
+    out = run(context, state)
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    assert proxy.asked.count("/-/ready") == 3
+
+
+@pytest.fixture
+def deaf(state: testing.State) -> Iterator[testing.State]:
+    """Nobody answers at the port."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield with_config(state, port=held.getsockname()[1])
+
+
+def test_starting(context: Context, deaf: testing.State):
+    out = run(context, deaf)
+    assert isinstance(out.unit_status, testing.WaitingStatus)
+
+
+def test_does_not_answer(context: Context, deaf: testing.State):
+    checked = with_container(run(context, deaf), check_infos={DOWN})
+    out = run(context, checked, "update_status")
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    assert out.unit_status.message.startswith("cannot ask metrics-proxy at http://127.0.0.1:")
+    assert out.unit_status.message.endswith(
+        "juju ssh --container metrics-proxy metrics-proxy-k8s/0 pebble logs"
+    )
+
+
+def failed_change(*lines: str) -> ops.pebble.ChangeError:
+    """The error of a replan as Pebble 1.26 makes it."""
+    task = {
+        "id": "1", "kind": "start", "summary": "Start", "status": "Error",
+        "progress": {"label": "", "done": 1, "total": 1},
+        "spawn-time": "2026-01-01T00:00:00Z", "ready-time": "2026-01-01T00:00:00Z",
+        "log": [
+            "2026-01-01T00:00:00Z INFO Most recent service output:\n    " + "\n    ".join(lines),
+            "2026-01-01T00:00:00Z ERROR service start attempt: exited quickly with code 1",
+        ],
+    }  # fmt: skip
+    change = {
+        "id": "1", "kind": "replan", "summary": "", "status": "Error", "ready": True,
+        "tasks": [task], "spawn-time": "2026-01-01T00:00:00Z", "ready-time": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    return ops.pebble.ChangeError("cannot perform", ops.pebble.Change.from_dict(change))
+
+
+TAKEN = "metrics-proxy: {} is {}: cannot listen there, want a free port: listen tcp: in use"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            [TAKEN.format("PORT", 1)],
+            "port {port} is in use in this pod: juju config metrics-proxy-k8s port=FREE_PORT",
+        ),
+        (
+            [TAKEN.format("METRICS_HTTP_PORT", 5055)],
+            "port 5055 is in use in this pod: this charm must give metrics-proxy another own_port",
+        ),
+        (
+            [TAKEN.format("PORT", 1), "metrics-proxy: no memory", "a thought"],
+            "metrics-proxy does not start: no memory",
+        ),
+        (
+            ["(no output)"],
+            "metrics-proxy does not start: 2026-01-01T00:00:00Z ERROR service start attempt",
+        ),
+    ],
+)
+def test_does_not_start(
+    context: Context,
+    state: testing.State,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[str],
+    message: str,
+):
+    # Scenario's Pebble starts everything.
+    def replan(_: ops.Container) -> None:
+        raise failed_change(*lines)
+
+    monkeypatch.setattr(ops.Container, "replan", replan)
+    out = run(context, state)
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    assert out.unit_status.message.startswith(message.format(port=proxy.port))
