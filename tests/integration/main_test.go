@@ -4,11 +4,9 @@ package integration
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -29,37 +27,17 @@ type rig struct {
 var shared rig
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := runWithRig(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runWithRig(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	bed, err := testbed.New(os.Stderr)
-	if err != nil {
-		return 1, err
-	}
-	defer func() {
-		if stopErr := bed.Stop(); err == nil {
-			err = stopErr
+	testbed.RunTests(m, func(ctx context.Context, bed *testbed.Bed) (err error) {
+		shared.bed = bed
+		if shared.binary, err = bed.BuildProxy(ctx, testbed.ProxyBuild{}); err != nil {
+			return err
 		}
-	}()
-	shared.bed = bed
-	if shared.binary, err = bed.BuildProxy(ctx, testbed.ProxyBuild{}); err != nil {
-		return 1, err
-	}
-	if shared.cluster, err = bed.StartCluster(ctx, testbed.ClusterOptions{}); err != nil {
-		return 1, err
-	}
-	if shared.payload, err = bed.NodeExporterPayload(ctx); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+		if shared.cluster, err = bed.StartCluster(ctx, testbed.ClusterOptions{}); err != nil {
+			return err
+		}
+		shared.payload, err = bed.NodeExporterPayload(ctx)
+		return err
+	})
 }
 
 // kubeconfig writes one for the user that may only get, list and watch pods.
@@ -159,17 +137,7 @@ func get(t testing.TB, url string, header http.Header) (int, string) {
 // generous bound.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	testbed.Eventually(t, 30*time.Second, check)
 }
 
 var upLine = regexp.MustCompile(`(?m)^up\{k8s_pod_name="([^"]+)",k8s_namespace="[^"]+"\} ([01])$`)

@@ -256,15 +256,5 @@ func with(all ...map[string]string) map[string]string {
 // eventually polls until check returns nil, and fails with its last error.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(bound)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	testbed.Eventually(t, bound, check)
 }

@@ -2,7 +2,6 @@ package pebble
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,46 +27,26 @@ type pebble struct{ version, binary string }
 var shared rig
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := runWithRig(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runWithRig(m *testing.M) (code int, err error) {
-	ctx := context.Background()
-	bed, err := testbed.New(os.Stderr)
-	if err != nil {
-		return 1, err
-	}
-	defer func() {
-		if stopErr := bed.Stop(); err == nil {
-			err = stopErr
-		}
-	}()
-	shared.bed = bed
-	binary, err := bed.BuildProxy(ctx, testbed.ProxyBuild{})
-	if err != nil {
-		return 1, err
-	}
-	shared.path = filepath.Dir(binary)
-	for _, module := range []string{"v1.32", "v1.26"} {
-		p, err := buildPebble(ctx, module)
+	testbed.RunTests(m, func(ctx context.Context, bed *testbed.Bed) error {
+		shared.bed = bed
+		binary, err := bed.BuildProxy(ctx, testbed.ProxyBuild{})
 		if err != nil {
-			return 1, err
+			return err
 		}
-		shared.pebbles = append(shared.pebbles, p)
-	}
-	if shared.cluster, err = bed.StartCluster(ctx, testbed.ClusterOptions{}); err != nil {
-		return 1, err
-	}
-	if shared.kubeconfig, err = shared.cluster.Kubeconfig(shared.cluster.Proxy, ""); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+		shared.path = filepath.Dir(binary)
+		for _, module := range []string{"v1.32", "v1.26"} {
+			p, err := buildPebble(ctx, module)
+			if err != nil {
+				return err
+			}
+			shared.pebbles = append(shared.pebbles, p)
+		}
+		if shared.cluster, err = bed.StartCluster(ctx, testbed.ClusterOptions{}); err != nil {
+			return err
+		}
+		shared.kubeconfig, err = shared.cluster.Kubeconfig(shared.cluster.Proxy, "")
+		return err
+	})
 }
 
 // buildPebble builds the daemon that the module in dir requires.
