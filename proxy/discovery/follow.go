@@ -50,19 +50,16 @@ func (v *view) follow(ctx context.Context) {
 		Name: "pods", Backoff: new(newBackoff()), Clock: impatientClock{done: ctx.Done()},
 	})
 	backoff := newBackoff()
-	isPolling := false
 	for ctx.Err() == nil {
 		err := r.ListAndWatchWithContext(ctx)
 		delay := v.all.opts.PollInterval
-		switch isForbidden := apierrors.IsForbidden(err) && v.lastError() == nil; {
-		case isForbidden && !isPolling:
-			v.all.opts.Logger.Warn("cannot watch pods, so they are listed again and again", "pods_of", v.String(), "interval", delay, "err", err)
-			fallthrough
-		case isForbidden:
-			isPolling = true
+		switch {
+		case apierrors.IsForbidden(err) && v.lastError() == nil:
+			if v.beginPolling() {
+				v.all.opts.Logger.Warn("cannot watch pods, so they are listed again and again", "pods_of", v.String(), "interval", delay, "err", err)
+			}
 			backoff = newBackoff()
 		case err == nil:
-			isPolling = false
 			backoff = newBackoff()
 			delay = backoff.Step()
 		default:
@@ -196,6 +193,16 @@ func (v *view) rule() string {
 		return "a ClusterRole" + rule
 	}
 	return "a Role in " + v.String() + rule
+}
+
+// beginPolling notes that the pods may be listed but not watched, and says whether that is
+// new.
+func (v *view) beginPolling() bool {
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	isNew := !v.isPolled
+	v.isPolled = true
+	return isNew
 }
 
 func (v *view) lastError() error {

@@ -110,10 +110,18 @@ func TestWatchForbidden(t *testing.T) {
 					t.Errorf("errors were logged: %q", lines)
 				}
 
+				want := `pods of all namespaces are listed every 1m0s, for they may not be watched: want a ClusterRole with the rule`
+				if err := p.Current(); err == nil || !strings.HasPrefix(err.Error(), want) {
+					t.Errorf("Current is %v, want %s", err, want)
+				}
+
 				// It is allowed after all.
 				api.set(func() { api.watchForbidden = false })
 				time.Sleep(time.Minute)
 				synctest.Wait()
+				if err := p.Current(); err != nil {
+					t.Errorf("once it is allowed Current is %v", err)
+				}
 				api.put(newPod("b", nil))
 				wantTargets(t, p, "b http://10.0.0.1:80/metrics")
 			})
@@ -185,6 +193,9 @@ func TestAPIServerGone(t *testing.T) {
 		if err := p.Ready(); err != nil {
 			t.Errorf("Ready is %v, want nil: the targets are known", err)
 		}
+		if err := p.Current(); err == nil || !strings.HasPrefix(err.Error(), "pods of all namespaces may be out of date: cannot reach the API server at ") {
+			t.Errorf("Current is %v, want that the API server cannot be reached", err)
+		}
 		if lines := log.with("level=ERROR", "cannot follow pods", "connection refused"); len(lines) != 1 {
 			t.Errorf("%d lines, want 1: %q", len(lines), log.lines)
 		}
@@ -194,6 +205,9 @@ func TestAPIServerGone(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		wantTargets(t, p, "b http://10.0.0.1:80/metrics")
+		if err := p.Current(); err != nil {
+			t.Errorf("with the API server back Current is %v", err)
+		}
 		api.put(newPod("c", nil))
 		wantTargets(t, p, "b http://10.0.0.1:80/metrics", "c http://10.0.0.1:80/metrics")
 	})

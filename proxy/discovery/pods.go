@@ -126,3 +126,21 @@ func (p *Pods) Ready() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Current returns nil while every change of a pod is told at once, and else why not. What
+// Ready returns is no part of it.
+func (p *Pods) Current() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, v := range p.views {
+		switch {
+		case !v.isSynced:
+		case v.err != nil:
+			errs = append(errs, fmt.Errorf("pods of %s may be out of date: %w", v, v.err))
+		case v.isPolled:
+			errs = append(errs, fmt.Errorf("pods of %s are listed every %s, for they may not be watched: want %s", v, p.opts.PollInterval, v.rule()))
+		}
+	}
+	return errors.Join(errs...)
+}

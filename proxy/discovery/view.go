@@ -29,6 +29,7 @@ type view struct {
 	isSynced    bool                      // a first list is complete
 	isForbidden bool                      // the API server has refused a list
 	err         error                     // of the last request to the API server; nil if it succeeded
+	isPolled    bool                      // the API server has refused a watch, but not a list
 	isWatched   bool                      // a watch is open
 	isCurrent   bool                      // and it has told all that there is
 	currentAt   time.Time                 // when that was so last, if it is not so now
@@ -126,7 +127,7 @@ func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 func (v *view) opened(w watch.Interface, goesOn bool) watch.Interface {
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
-	v.isWatched, v.isCurrent = true, goesOn
+	v.isPolled, v.isWatched, v.isCurrent = false, true, goesOn
 	return &openWatch{w, v, time.Now()}
 }
 

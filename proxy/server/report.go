@@ -17,7 +17,10 @@ const maxLines = 100
 type lastScrape struct {
 	down      map[string]target.Reason // by target ID: targets that were down
 	conflicts map[conflict]bool
+	up, asked int // targets; asked is without terminating ones that no longer answer
 }
+
+func (l lastScrape) isThere() bool { return l.down != nil }
 
 // report counts the outcomes, and logs each that is another than at the scrape
 // before. That a terminating pod no longer answers is no news.
@@ -25,10 +28,14 @@ func (s *Server) report(answer scrape.Answer) {
 	s.metrics.gathered(answer)
 	now := lastScrape{down: map[string]target.Reason{}, conflicts: map[conflict]bool{}}
 	for _, r := range answer.Results {
-		if r.Outcome.Reason != target.OK && !r.Target.Terminating {
+		switch {
+		case r.Outcome.Reason == target.OK:
+			now.up++
+		case !r.Target.Terminating:
 			now.down[r.Target.ID] = r.Outcome.Reason
 		}
 	}
+	now.asked = now.up + len(now.down)
 	conflicts := conflictsOf(answer)
 	for _, c := range conflicts {
 		now.conflicts[c] = true

@@ -25,6 +25,8 @@ type discovery interface {
 	Known() error
 	// Ready returns why targets are missing, or nil.
 	Ready() error
+	// Current returns why changes of targets are not known at once, or nil.
+	Current() error
 }
 
 // Options say what to serve.

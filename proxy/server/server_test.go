@@ -24,11 +24,13 @@ import (
 type fakeDiscovery struct {
 	targets []*target.Target
 	problem error
+	delay   error // why changes are not known at once
 }
 
 func (f *fakeDiscovery) Targets() []*target.Target { return f.targets }
 func (f *fakeDiscovery) Ready() error              { return f.problem }
 func (f *fakeDiscovery) Known() error              { return f.problem }
+func (f *fakeDiscovery) Current() error            { return f.delay }
 
 // newServer makes a server for targets; it returns what is logged, too.
 func newServer(t *testing.T, targets ...*target.Target) (*Server, *fakeDiscovery, *logged) {
@@ -133,6 +135,21 @@ func TestNotReady(t *testing.T) {
 	d.problem = nil
 	if w := get(t, s.Handler(), "/-/ready", nil); w.Code != http.StatusOK || w.Body.String() != "metrics-proxy is ready: 1 targets.\n" {
 		t.Errorf("/-/ready answers %d %q", w.Code, w.Body)
+	}
+}
+
+func TestReady(t *testing.T) {
+	a, _ := newTarget(t, "a", "m 1\n")
+	b, _ := newTarget(t, "b", "bad\n")
+	s, d, _ := newServer(t, a, b)
+	want := "metrics-proxy is ready: 2 targets.\n"
+	for range 2 {
+		if w := get(t, s.Handler(), "/-/ready", nil); w.Code != http.StatusOK || w.Body.String() != want {
+			t.Errorf("/-/ready answers %d %q, want %q", w.Code, w.Body, want)
+		}
+		get(t, s.Handler(), "/metrics", nil)
+		d.delay = errors.New("pods may not be watched")
+		want = "metrics-proxy is ready: 2 targets, 1 of 2 up at the last scrape.\npods may not be watched\n"
 	}
 }
 
