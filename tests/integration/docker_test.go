@@ -281,15 +281,10 @@ func TestRockPublishesItsPort(t *testing.T) {
 func TestRockUnderJujusPebble(t *testing.T) {
 	p := podThatSays(t, "juju", 6540)
 	createPods(t, p)
-	for version, module := range map[string]string{"v1.32.1": "../pebble/v1.32", "v1.26.0": "../pebble/v1.26"} {
+	for _, version := range []string{"1.32", "1.26"} {
 		t.Run(version, func(t *testing.T) {
-			pebble := filepath.Join(t.TempDir(), "pebble")
-			build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s", "-o", pebble, "github.com/canonical/pebble/cmd/pebble")
-			build.Dir, build.Env = module, append(os.Environ(), "CGO_ENABLED=0")
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("cannot build Pebble: %v\n%s", err, out)
-			}
-			must(t, os.Chmod(filepath.Dir(pebble), 0o755)) //nolint:gosec // of a test
+			pebble, err := testbed.Binary(t.Context(), "pebble-"+version, os.Stderr)
+			must(t, err)
 			health, err := testbed.FreePort()
 			must(t, err)
 			options := append(rockKubeconfig(t), "-v", pebble+":/charm/bin/pebble:ro", "--entrypoint", "/charm/bin/pebble",

@@ -2,11 +2,8 @@ package pebble
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
@@ -17,8 +14,8 @@ type rig struct {
 	bed        *testbed.Bed
 	cluster    *testbed.Cluster
 	kubeconfig string
-	path       string   // a directory for PATH with metrics-proxy in it
-	pebbles    []pebble // built of the modules
+	path       string // a directory for PATH with metrics-proxy in it
+	pebbles    []pebble
 }
 
 // pebble is one version of Pebble.
@@ -34,12 +31,12 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		shared.path = filepath.Dir(binary)
-		for _, module := range []string{"v1.32", "v1.26"} {
-			p, err := buildPebble(ctx, module)
+		for _, version := range []string{"1.32", "1.26"} {
+			binary, err := testbed.Binary(ctx, "pebble-"+version, os.Stderr)
 			if err != nil {
 				return err
 			}
-			shared.pebbles = append(shared.pebbles, p)
+			shared.pebbles = append(shared.pebbles, pebble{version, binary})
 		}
 		if shared.cluster, err = bed.StartCluster(ctx, testbed.ClusterOptions{}); err != nil {
 			return err
@@ -47,28 +44,6 @@ func TestMain(m *testing.M) {
 		shared.kubeconfig, err = shared.cluster.Kubeconfig(shared.cluster.Proxy, "")
 		return err
 	})
-}
-
-// buildPebble builds the daemon that the module in dir requires.
-func buildPebble(ctx context.Context, dir string) (p pebble, err error) {
-	const module = "github.com/canonical/pebble"
-	if p.version, err = goTool(ctx, dir, "list", "-m", "-f", "{{.Version}}", module); err != nil {
-		return p, err
-	}
-	p.binary = filepath.Join(shared.bed.Dir, "pebble-"+p.version)
-	_, err = goTool(ctx, dir, "build", "-o", p.binary, module+"/cmd/pebble")
-	return p, err
-}
-
-func goTool(ctx context.Context, dir string, args ...string) (string, error) {
-	command := exec.CommandContext(ctx, "go", args...)
-	command.Dir = dir
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	output, err := command.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("cannot go %v in %s: %w\n%s", args, dir, err, output)
-	}
-	return strings.TrimSpace(string(output)), nil
 }
 
 // withEachPebble runs the test with each version of Pebble, at the same time.

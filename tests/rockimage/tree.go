@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
 // daemonID is user and group of _daemon_ in every rock.
@@ -39,8 +41,8 @@ func (p project) build(ctx context.Context, repo, root string) error {
 			return fmt.Errorf("cannot prime part %s: %w", name, err)
 		}
 	}
-	if err := buildPebble(ctx, repo, filepath.Join(root, "usr/bin/pebble")); err != nil {
-		return fmt.Errorf("cannot build Pebble: %w", err)
+	if err := addPebble(ctx, filepath.Join(root, "usr/bin/pebble")); err != nil {
+		return err
 	}
 	layer, err := p.layer()
 	if err != nil {
@@ -96,12 +98,20 @@ func (p part) script(ctx context.Context, script string, of project, repo, root 
 	return command.Run()
 }
 
-// buildPebble builds the Pebble that rocks bring along.
-func buildPebble(ctx context.Context, repo, path string) error {
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s", "-o", path, "github.com/canonical/pebble/cmd/pebble")
-	command.Dir, command.Stderr = filepath.Join(repo, "tests/pebble/v1.32"), os.Stderr
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	return command.Run()
+// addPebble writes the Pebble that rocks bring along.
+func addPebble(ctx context.Context, path string) error {
+	binary, err := testbed.Binary(ctx, "pebble-1.32", os.Stderr)
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(path, content); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755) //nolint:gosec // of an image
 }
 
 func writeFile(path string, content []byte) error {

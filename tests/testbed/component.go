@@ -71,7 +71,13 @@ func components() []component {
 		name: "metrics-server", module: "sigs.k8s.io/metrics-server", pkg: "sigs.k8s.io/metrics-server/cmd/metrics-server",
 		duration: "about 90 seconds",
 		onPath:   []string{"metrics-server"},
-	}}
+	}, pebble("1.32"), pebble("1.26")}
+}
+
+// pebble is one of its versions, which are tested side by side: what is on PATH is neither.
+func pebble(version string) component {
+	const module = "github.com/canonical/pebble"
+	return component{name: "pebble-" + version, module: module, pkg: module + "/cmd/pebble", duration: "about 10 seconds"}
 }
 
 // Components are the names of all components.

@@ -1,4 +1,4 @@
-module github.com/canonical/metrics-k8s-proxy/tests/pebble/v1.26
+module github.com/canonical/metrics-k8s-proxy/tests/components/pebble-1.26
 
 go 1.26.0
 
