@@ -6,6 +6,7 @@ end of each event.
 """
 
 import logging
+from collections.abc import Iterable
 
 import ops
 from charms.prometheus_k8s.v0.prometheus_scrape import MetricsEndpointProvider
@@ -102,46 +103,42 @@ class MetricsProxyCharm(ops.CharmBase):
     def _on_collect_unit_status(self, event: ops.CollectStatusEvent) -> None:
         if problem := self.proxy.problem():
             event.add_status(ops.BlockedStatus(problem))
-        elif not self.container.can_connect():
-            event.add_status(ops.WaitingStatus("waiting for Pebble"))
-        elif count := self.proxy.pod_count():
-            up, targets = count
-            event.add_status(ops.ActiveStatus(f"{up} of {targets} targets up"))
+        elif reason := self.proxy.waiting():
+            event.add_status(ops.WaitingStatus(reason))
         else:
-            event.add_status(ops.WaitingStatus("waiting for metrics-proxy to know the pods"))
+            event.add_status(ops.ActiveStatus(self.proxy.summary()))
 
     def _on_list_targets(self, event: ops.ActionEvent) -> None:
         try:
-            targets = self.proxy.scrape().targets
+            targets = self.proxy.targets()
         except ProbeError as error:
             event.fail(str(error))
             return
-        lines = [f"{'up  ' if target.is_up else 'down'} {target.labels}" for target in targets]
         up = sum(target.is_up for target in targets)
-        event.set_results(
-            {"up": up, "down": len(targets) - up, "targets": _shorten("\n".join(lines))}
-        )
+        lines = (f"{'up  ' if target.is_up else 'down'} {target.labels}\n" for target in targets)
+        event.set_results({"up": up, "down": len(targets) - up, "targets": _shorten(lines)})
 
     def _on_scrape(self, event: ops.ActionEvent) -> None:
         try:
-            scrape = self.proxy.scrape()
+            event.set_results({"answer": _shorten(self.proxy.scrape())})
         except ProbeError as error:
             event.fail(str(error))
-            return
-        event.set_results(
-            {"characters": len(scrape.text), "answer": _shorten(scrape.text)},
-        )
 
     def _on_show_rbac(self, event: ops.ActionEvent) -> None:
         event.set_results({"manifest": self.proxy.rbac_manifest()})
 
 
-def _shorten(text: str) -> str:
-    """Cut what is too long for the result of an action, at a line, and say so."""
-    if len(text.encode()) <= _MOST_OF_RESULT:
-        return text
-    whole = text.encode()[:_MOST_OF_RESULT].decode(errors="ignore").rpartition("\n")[0]
-    return f"{whole}\n… and {len(text) - len(whole)} characters more"
+def _shorten(lines: Iterable[str]) -> str:
+    """Join as many lines as the result of an action may be long, and say how many more."""
+    kept, size, left_out = [], 0, 0
+    for line in lines:
+        size += len(line.encode())
+        if size <= _MOST_OF_RESULT:
+            kept.append(line)
+        else:
+            left_out += 1
+    more = f"… and {left_out} lines more" if left_out else ""
+    return "".join(kept) + more
 
 
 if __name__ == "__main__":  # pragma: no cover

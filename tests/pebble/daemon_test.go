@@ -25,6 +25,7 @@ const bound = time.Minute
 type daemon struct {
 	process *testbed.Process
 	client  *client.Client
+	socket  string // of its API
 	health  string // the address of --http
 }
 
@@ -76,7 +77,7 @@ func startPebble(t *testing.T, p pebble, env map[string]string, args ...string) 
 		t.Fatal(err)
 	}
 	t.Cleanup(c.CloseIdleConnections)
-	d := &daemon{process: process, client: c}
+	d := &daemon{process: process, client: c, socket: env["PEBBLE_SOCKET"]}
 	eventually(t, func() error {
 		select {
 		case <-process.Exited(): // a test may want that

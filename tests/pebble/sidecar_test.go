@@ -3,6 +3,8 @@ package pebble
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -15,64 +17,121 @@ import (
 	"github.com/canonical/pebble/internals/plan"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// sidecarLayer is the layer that the charm, and others with its package, add to the
-// container, for parameters of the package as options.
-func sidecarLayer(t *testing.T, parameters ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*bound) // it may have to install Python packages
-	defer cancel()
-	args := append([]string{"run", "--quiet", "--frozen", "--project", "../../charm", "python", "-m", "metrics_proxy_sidecar", "layer"}, parameters...)
-	command := exec.CommandContext(ctx, cmp.Or(os.Getenv("UV"), "uv"), args...)
-	var stderr strings.Builder
-	command.Stderr = &stderr
-	layer, err := command.Output()
-	if err != nil {
-		t.Fatalf("cannot print the layer (make pebble installs uv if it is missing): %v\n%s", err, stderr.String())
-	}
-	return string(layer)
+// unit is a unit of a charm with the sidecar.
+type unit struct {
+	*daemon
+	env map[string]string // of its hooks
 }
 
-// TestSidecarLayer adds the layer of the charm as it does.
-func TestSidecarLayer(t *testing.T) {
+// startUnit starts the container of a unit, whose application is a user of the cluster.
+func startUnit(t *testing.T, p pebble, user testbed.User, server string) unit {
+	t.Helper()
+	kubeconfig, err := shared.cluster.Kubeconfig(user, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// system:serviceaccount:MODEL:APP
+	names := strings.Split(user.Name, ":")
+	return unit{startJuju(t, p, map[string]string{"KUBECONFIG": kubeconfig}), map[string]string{
+		"JUJU_UNIT_NAME": names[3] + "/0", "JUJU_MODEL_NAME": names[2], "JUJU_VERSION": "3.6.0",
+	}}
+}
+
+// newUser makes the service account of an application.
+func newUser(t *testing.T, app string, grants ...testbed.Grant) testbed.User {
+	t.Helper()
+	user, err := shared.cluster.NewUser(t.Context(), app, grants...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+// suffix tells the Pebbles apart in names of Kubernetes.
+func (p pebble) suffix() string { return strings.ReplaceAll(p.version, ".", "-") }
+
+// parameters are those of MetricsProxy, by name.
+type parameters map[string]any
+
+// condition is what MetricsProxy tells of itself.
+type condition struct{ Problem, Waiting, Summary, Version, Manifest string }
+
+// reconcile does what the charm does at each event.
+func (u unit) reconcile(t *testing.T, p parameters) (c condition) {
+	t.Helper()
+	given, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(python(t, u.env, "sidecar.py", u.socket, string(given)), &c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// python runs Python with the charm's packages.
+func python(t *testing.T, env map[string]string, args ...string) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*bound) // it may have to install packages
+	defer cancel()
+	args = append([]string{"run", "--quiet", "--frozen", "--project", "../../charm", "python"}, args...)
+	command := exec.CommandContext(ctx, cmp.Or(os.Getenv("UV"), "uv"), args...)
+	command.Env = os.Environ()
+	for name, value := range env {
+		command.Env = append(command.Env, name+"="+value)
+	}
+	var stderr strings.Builder
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("cannot run Python (make pebble installs uv if it is missing): %v\n%s", err, stderr.String())
+	}
+	return out
+}
+
+// TestSidecar: the package makes the container run the program, restarts it for another
+// configuration only, and tells how many targets are up.
+func TestSidecar(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
-		selector := createPods(t, healthy, healthy)
-		d := startJuju(t, p, nil)
-		ports := []string{strconv.Itoa(freePort(t)), strconv.Itoa(freePort(t))}
-		own := strconv.Itoa(freePort(t))
-		layer := func(port string) string {
-			return sidecarLayer(t, "--selector", selector, "--port", port, "--own-port", own)
+		u := startUnit(t, p, shared.cluster.Proxy, "")
+		ports := []int{freePort(t), freePort(t)}
+		given := parameters{"selector": createPods(t, healthy, healthy), "namespaces": "*", "port": ports[0], "own_port": freePort(t)}
+		if c := u.reconcile(t, given); c.Summary != "2 targets, not scraped yet" || c.Version == "" {
+			t.Errorf("after the first event: %+v", c)
 		}
-		if err := d.configure(t, layer(ports[0])); err != nil {
-			t.Fatal(err)
-		}
-		wantMerged(t, number(t, ports[0]), 2)
-		d.wantCheck(t, client.CheckStatusUp)
-		d.wantHealth(t, "ready", 200)
+		wantMerged(t, ports[0], 2)
+		u.wantCheck(t, client.CheckStatusUp)
+		u.wantHealth(t, "ready", 200)
 
-		before := d.service(t)
-		if err := d.configure(t, layer(ports[0])); err != nil {
-			t.Fatal(err)
+		before := u.service(t)
+		if c := u.reconcile(t, given); c.Summary != "2 of 2 targets up" {
+			t.Errorf("after a scrape: %+v", c)
 		}
-		if after := d.service(t); d.starts() != 1 || !after.CurrentSince.Equal(before.CurrentSince) {
-			t.Errorf("after the same configuration: %d starts, service %+v, was %+v", d.starts(), after, before)
+		if after := u.service(t); u.starts() != 1 || !after.CurrentSince.Equal(before.CurrentSince) {
+			t.Errorf("after the same configuration: %d starts, service %+v, was %+v", u.starts(), after, before)
 		}
 
-		if err := d.configure(t, layer(ports[1])); err != nil {
-			t.Fatal(err)
+		given["port"] = ports[1]
+		u.reconcile(t, given)
+		if u.starts() != 2 {
+			t.Errorf("after another port: %d starts, want 2", u.starts())
 		}
-		if d.starts() != 2 {
-			t.Errorf("after another port: %d starts, want 2", d.starts())
+		wantMerged(t, ports[1], 2)
+		wantRefused(t, ports[0])
+		u.wantCheck(t, client.CheckStatusUp)
+
+		given["selector"] = "app in ("
+		if c := u.reconcile(t, given); !strings.HasPrefix(c.Problem, `selector is "app in (": want`) {
+			t.Errorf("with a wrong selector: %+v", c)
 		}
-		wantMerged(t, number(t, ports[1]), 2)
-		wantRefused(t, number(t, ports[0]))
-		d.wantCheck(t, client.CheckStatusUp)
+		wantMerged(t, ports[1], 2)
 	})
 }
 
-// TestSidecarPortInUse: the last line that the program has written, as the charm looks for
-// it in the text of the change, says which port is in use.
+// TestSidecarPortInUse: the text of Pebble's change tells which port is in use.
 func TestSidecarPortInUse(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
@@ -80,42 +139,105 @@ func TestSidecarPortInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = taken.Close() }()
-		_, port, _ := net.SplitHostPort(taken.Addr().String())
-		free := strconv.Itoa(freePort(t))
-		d := startJuju(t, p, nil)
-		for _, test := range []struct{ port, own, want string }{
-			{port, "0", "PORT is " + port + ": cannot listen there"},
-			{free, port, "METRICS_HTTP_PORT is " + port + ": cannot listen there"},
+		port := taken.Addr().(*net.TCPAddr).Port
+		u := startUnit(t, p, shared.cluster.Proxy, "")
+		for _, test := range []struct {
+			port, own int
+			want      string
+		}{
+			{port, 0, "port %d is in use in this pod: this charm must give metrics-proxy another port"},
+			{freePort(t), port, "port %d is in use in this pod: this charm must give metrics-proxy another own_port"},
 		} {
-			err = d.configure(t, sidecarLayer(t, "--selector", "app=nothing", "--port", test.port, "--own-port", test.own))
-			if err == nil {
-				t.Fatal("no error")
-			}
-			var last string
-			for line := range strings.Lines(err.Error()) {
-				if written, ok := strings.CutPrefix(strings.TrimSpace(line), "metrics-proxy: "); ok {
-					last = written
-				}
-			}
-			if !strings.HasPrefix(last, test.want) {
-				t.Errorf("the last line is %q, want %q…; error %v", last, test.want, err)
+			c := u.reconcile(t, parameters{"selector": "app=nothing", "port": test.port, "own_port": test.own})
+			if want := fmt.Sprintf(test.want, port); c.Problem != want {
+				t.Errorf("the problem is %+v, want %s", c, want)
 			}
 		}
 	})
 }
 
-// TestSidecarShards: two units with the layer share the pods.
+// TestSidecarPermission: what the API server refuses is a problem with a remedy, and the
+// manifest is one.
+func TestSidecarPermission(t *testing.T) {
+	for name, test := range map[string]struct{ namespaces, where string }{
+		"everywhere": {"*", "all namespaces"},
+		"two":        {"a, b", "a, b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withEachPebble(t, func(t *testing.T, p pebble) {
+				app := name + "-" + p.suffix()
+				user := newUser(t, app)
+				u := startUnit(t, p, user, "")
+				given := parameters{"selector": "app=nothing", "namespaces": test.namespaces, "port": freePort(t), "own_port": 0}
+				c := u.reconcile(t, given)
+				if want := "may not list pods of " + test.where + ": juju trust " + app + " --scope=cluster, or bind a role"; c.Problem != want {
+					t.Fatalf("the problem is %+v, want %s", c, want)
+				}
+				apply(t, c.Manifest)
+				eventually(t, func() error {
+					if c = u.reconcile(t, given); c.Summary != "0 targets, not scraped yet" {
+						return fmt.Errorf("with its manifest applied: %+v", c)
+					}
+					return nil
+				})
+			})
+		})
+	}
+}
+
+// apply does what kubectl apply does, as the administrator.
+func apply(t *testing.T, manifest string) {
+	t.Helper()
+	kubectl, err := testbed.Binary(t.Context(), "kubectl", os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig, err := shared.cluster.Kubeconfig(shared.cluster.Admin, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.cluster.CreateNamespaces(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", kubeconfig, "apply", "-f", "-")
+	command.Stdin = strings.NewReader(manifest)
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s of\n%s", err, out, manifest)
+	}
+}
+
+// TestSidecarListsOnly: as Juju lets an application that is not trusted.
+func TestSidecarListsOnly(t *testing.T) {
+	withEachPebble(t, func(t *testing.T, p pebble) {
+		app := "lists-only-" + p.suffix()
+		user := newUser(t, app, testbed.Grant{Rules: testbed.PodRules("get", "list", "patch")})
+		given := parameters{"selector": createPods(t, healthy), "namespaces": "*", "port": freePort(t), "own_port": 0}
+		c := startUnit(t, p, user, "").reconcile(t, given)
+		if want := "1 targets, not scraped yet; pods are listed, not watched (juju trust " + app + " --scope=cluster)"; c.Summary != want {
+			t.Errorf("%+v, want %s", c, want)
+		}
+	})
+}
+
+// TestSidecarWithoutAPIServer: nobody has to do anything.
+func TestSidecarWithoutAPIServer(t *testing.T) {
+	withEachPebble(t, func(t *testing.T, p pebble) {
+		nowhere := "https://127.0.0.1:" + strconv.Itoa(freePort(t))
+		c := startUnit(t, p, shared.cluster.Proxy, nowhere).reconcile(t, parameters{"selector": "app=nothing", "port": freePort(t), "own_port": 0})
+		if c.Problem != "" || !strings.HasPrefix(c.Waiting, "waiting for the API server: ") || !strings.Contains(c.Waiting, nowhere) {
+			t.Errorf("%+v, want it to wait for %s", c, nowhere)
+		}
+	})
+}
+
+// TestSidecarShards: two units share the pods.
 func TestSidecarShards(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		selector := createPods(t, healthy, healthy, healthy, healthy, healthy)
 		seen := map[string]int{}
-		for unit := range 2 {
-			d := startJuju(t, p, nil)
-			port := freePort(t)
-			layer := sidecarLayer(t, "--selector", selector, "--port", strconv.Itoa(port), "--own-port", "0", "--shard-index", strconv.Itoa(unit), "--shard-count", "2")
-			if err := d.configure(t, layer); err != nil {
-				t.Fatal(err)
-			}
+		for index := range 2 {
+			u, port := startUnit(t, p, shared.cluster.Proxy, ""), freePort(t)
+			u.reconcile(t, parameters{"selector": selector, "namespaces": "*", "port": port, "own_port": 0, "shard_index": index, "shard_count": 2})
 			wantReady(t, port)
 			up, _, _, err := scrape(t.Context(), port)
 			if err != nil {
@@ -140,7 +262,8 @@ func TestSidecarShards(t *testing.T) {
 // gives the scrapes in flight time.
 func TestSidecarPlan(t *testing.T) {
 	for _, timeout := range []string{"9s", "250ms", "1m30s"} {
-		p, err := parse(rockLayer(t), sidecarLayer(t, "--selector", "app=a", "--port", "1234", "--scrape-timeout", timeout))
+		layer := python(t, nil, "-m", "metrics_proxy_sidecar", "layer", "--selector", "app=a", "--port", "1234", "--scrape-timeout", timeout)
+		p, err := parse(rockLayer(t), string(layer))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,13 +287,4 @@ func TestSidecarPlan(t *testing.T) {
 			t.Errorf("on-failure is %q, level of the check %q", s.OnFailure, check.Level)
 		}
 	}
-}
-
-func number(t *testing.T, port string) int {
-	t.Helper()
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

@@ -9,7 +9,7 @@ import ops
 import pytest
 import yaml
 from metrics_proxy_sidecar.__main__ import main
-from metrics_proxy_sidecar.probe import Scrape, Target
+from metrics_proxy_sidecar.probe import Target, find_targets
 from ops import testing
 
 from metrics_proxy_sidecar import MetricsProxy, rbac_manifest
@@ -179,7 +179,7 @@ def test_up_lines():
         '# TYPE up gauge\nup{a="x",b="y z"} 1\nup{a="2"} 0\n'
         'up{} 1\nsetup{a="x"} 1\nup{a="x"} 2\nother{up="up{} 1"} 1\n'
     )
-    assert Scrape(text).targets == [
+    assert find_targets(iter(text.splitlines(keepends=True))) == [
         Target('a="x",b="y z"', is_up=True),
         Target('a="2"', is_up=False),
         Target("", is_up=True),

@@ -32,7 +32,7 @@ def test_without_a_selector(juju: jubilant.Juju):
 def test_own_namespace_needs_no_trust(juju: jubilant.Juju):
     juju.config(APP, {"pod-label-selector": f"app.kubernetes.io/name={APP}"})
     status = juju.wait(lambda status: jubilant.all_active(status, APP))
-    assert status.apps[APP].app_status.message.endswith("targets up")
+    assert "listed, not watched" in status.apps[APP].app_status.message
 
 
 def test_all_namespaces_need_trust(juju: jubilant.Juju):

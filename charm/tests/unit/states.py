@@ -26,11 +26,16 @@ class Answer:
     text: str
 
 
+def ready(last: str = "", then: str = "") -> str:
+    """What /-/ready says of two targets."""
+    return f"metrics-proxy is ready: 2 targets{last and ', ' + last}.\n{then}"
+
+
 class Proxy:
     """Answers as metrics-proxy does, at a port of this machine."""
 
     def __init__(self):
-        self.ready = Answer(200, "metrics-proxy is ready: 2 targets.\n")
+        self.ready = Answer(200, ready("1 of 2 up at the last scrape"))
         self.metrics = Answer(200, 'up{k8s_pod_name="a"} 1\nup{k8s_pod_name="b"} 0\nc{x="up"} 1\n')
         self.first_ready: list[Answer] = []
         self.asked: list[str] = []

@@ -18,14 +18,13 @@ def test_list_targets(context: Context, state: testing.State):
     assert context.action_results == {
         "up": 1,
         "down": 1,
-        "targets": 'up   k8s_pod_name="a"\ndown k8s_pod_name="b"',
+        "targets": 'up   k8s_pod_name="a"\ndown k8s_pod_name="b"\n',
     }
 
 
 def test_scrape(context: Context, state: testing.State, proxy: Proxy):
     context.run(context.on.action("scrape"), state)
-    text = proxy.metrics.text
-    assert context.action_results == {"characters": len(text), "answer": text}
+    assert context.action_results == {"answer": proxy.metrics.text}
 
 
 @pytest.mark.parametrize("action", ["list-targets", "scrape"])
@@ -48,10 +47,9 @@ def test_show_rbac(context: Context, state: testing.State):
 
 
 def test_long_results_are_cut():
-    lines = "é" * 99 + "\n"
-    assert _shorten(lines) == lines
-    cut = _shorten(lines * 1000)
+    line = "é" * 99 + "\n"
+    assert _shorten([line] * 9) == line * 9
+    cut = _shorten([line] * 1000)
     assert len(cut.encode()) < 100_000
-    kept, _, note = cut.rpartition("\n")
-    assert set(kept.split("\n")) == {"é" * 99}
-    assert note == f"… and {len(lines) * 1000 - len(kept)} characters more"
+    kept = cut.count(line)
+    assert cut == line * kept + f"… and {1000 - kept} lines more"

@@ -12,6 +12,7 @@ from states import (
     Answer,
     Context,
     Proxy,
+    ready,
     run,
     service_of,
     with_config,
@@ -101,10 +102,46 @@ def test_forbidden(
     assert out.unit_status.message.startswith(message)
 
 
+def test_forbidden_since_the_first_list(context: Context, state: testing.State, proxy: Proxy):
+    then = "pods of namespace prod may be out of date: pods is forbidden: want a Role\n"
+    proxy.ready = Answer(200, ready("2 of 2 up at the last scrape", then))
+    out = run(context, state)
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+    assert out.unit_status.message.startswith("may not list pods of prod: juju trust ")
+
+
+TRUST = "juju trust metrics-proxy-k8s --scope=cluster"
+WATCH_FORBIDDEN = "pods of namespace prod are listed every 10s, for they may not be watched: want\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ready(), "2 targets, not scraped yet"),
+        (ready("0 of 2 up at the last scrape"), "0 of 2 targets up"),
+        (
+            ready("2 of 2 up at the last scrape", WATCH_FORBIDDEN),
+            f"2 of 2 targets up; pods are listed, not watched ({TRUST})",
+        ),
+        (
+            ready("2 of 2 up at the last scrape", "pods of x may be out of date: no\nroute\n"),
+            "2 of 2 targets up; pods of x may be out of date: no route",
+        ),
+    ],
+)
+def test_active(context: Context, state: testing.State, proxy: Proxy, text: str, message: str):
+    proxy.ready = Answer(200, text)
+    out = run(context, state)
+    assert out.unit_status == testing.ActiveStatus(message)
+    assert set(proxy.asked) == {"/-/ready"}
+
+
 def test_api_server_away(context: Context, state: testing.State, proxy: Proxy):
     proxy.ready = Answer(503, "metrics-proxy is not ready: pods are not known yet: no\nroute\n")
     out = run(context, state)
-    assert out.unit_status == testing.BlockedStatus("not ready: pods are not known yet: no route")
+    assert out.unit_status == testing.WaitingStatus(
+        "waiting for the API server: pods are not known yet: no route"
+    )
 
 
 NO_ANSWER_YET = Answer(
@@ -118,9 +155,9 @@ def test_first_list_in_progress(
 ):
     monkeypatch.setattr("metrics_proxy_sidecar.proxy._FIRST_LIST_SECONDS", 0.3)
     proxy.ready = NO_ANSWER_YET
-    proxy.metrics = Answer(503, "not yet\n")
     out = run(context, state)
-    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to know the pods")
+    assert isinstance(out.unit_status, testing.WaitingStatus)
+    assert out.unit_status.message.startswith("waiting for the API server: pods of x are not")
 
 
 def test_waits_for_the_first_list(context: Context, state: testing.State, proxy: Proxy):
@@ -141,7 +178,7 @@ def deaf(state: testing.State) -> Iterator[testing.State]:
 
 def test_starting(context: Context, deaf: testing.State):
     out = run(context, deaf)
-    assert isinstance(out.unit_status, testing.WaitingStatus)
+    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to answer")
 
 
 def test_does_not_answer(context: Context, deaf: testing.State):

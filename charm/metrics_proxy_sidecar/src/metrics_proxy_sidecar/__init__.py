@@ -3,7 +3,7 @@
 MetricsProxy is what charms use. The package sets no status and owns no relation.
 """
 
-from metrics_proxy_sidecar.probe import ProbeError, Scrape, Target
+from metrics_proxy_sidecar.probe import ProbeError, Target
 from metrics_proxy_sidecar.proxy import MetricsProxy
 from metrics_proxy_sidecar.rbac import rbac_manifest
 from metrics_proxy_sidecar.settings import Mistake, find_mistakes
@@ -12,7 +12,6 @@ __all__ = [
     "MetricsProxy",
     "Mistake",
     "ProbeError",
-    "Scrape",
     "Target",
     "find_mistakes",
     "rbac_manifest",

@@ -2,37 +2,41 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ops
 
 from metrics_proxy_sidecar import probe
-from metrics_proxy_sidecar.environment import (
-    VARIABLES,
-    app_name,
-    make_environment,
-    own_namespace,
-    unit_name,
-)
+from metrics_proxy_sidecar.environment import app_name, make_environment, own_namespace
 from metrics_proxy_sidecar.layer import SERVICE, make_jobs, make_layer
 from metrics_proxy_sidecar.rbac import rbac_manifest
-from metrics_proxy_sidecar.settings import Mistake, find_mistakes, parse_duration
+from metrics_proxy_sidecar.remedy import Remedies
+from metrics_proxy_sidecar.settings import find_mistakes, parse_duration
 
 logger = logging.getLogger(__name__)
-
 
 # How long a hook waits for the first list of pods, so that the status says what came of it.
 _FIRST_LIST_SECONDS = 5.0
 _NO_ANSWER_YET = "no answer from the API server yet"
 
 
+@dataclass(frozen=True)
+class _Condition:
+    """How the proxy is: one of the three is set."""
+
+    problem: str | None = None
+    waiting: str | None = None
+    summary: str = ""
+
+
 class MetricsProxy:
     """A container that runs metrics-proxy.
 
     Make one in the charm's __init__ of every unit, call reconcile() on every event, and
-    put problem() into a BlockedStatus. All of it runs in hooks of Juju only, whose
-    environment tells the model and the unit.
+    put problem() into a BlockedStatus and waiting() into a WaitingStatus. All of it runs in
+    hooks of Juju only, whose environment tells the model and the unit.
 
     Args:
         container: the workload container with the rock of metrics-proxy.
@@ -70,8 +74,8 @@ class MetricsProxy:
         self._container = container
         self._port = port
         self._own_port = own_port
-        self._options = dict(options or {})
         self._failure = ""
+        self._condition: _Condition | None = None
         self._environment = make_environment(
             selector=selector,
             scrape_timeout=scrape_timeout,
@@ -84,7 +88,7 @@ class MetricsProxy:
             shard_count=shard_count,
             own_port=own_port,
         )
-        self._namespaces = [name for name in self._environment["NAMESPACES"].split(",") if name]
+        self._remedies = Remedies(self._environment, options or {}, container.name)
         # The model's own namespace is nobody's mistake.
         given = set(self._environment) - (set() if namespaces.strip() else {"NAMESPACES"})
         self._mistakes = [m for m in find_mistakes(self._environment) if m.variable in given]
@@ -117,7 +121,7 @@ class MetricsProxy:
         While a parameter is wrong what runs already goes on. The same parameters
         restart nothing.
         """
-        self._failure = ""
+        self._failure, self._condition = "", None
         if self._mistakes:
             return
         try:
@@ -132,29 +136,26 @@ class MetricsProxy:
             logger.error("cannot start metrics-proxy: %s", self._failure)  # noqa: TRY400
 
     def problem(self) -> str | None:
-        """Say what somebody must do for the proxy to work, or None.
+        """Say what somebody must do for the proxy to work, or None."""
+        return self._look().problem
 
-        None as well while Pebble does not answer and while the proxy starts: both pass.
+    def waiting(self) -> str | None:
+        """Say what the proxy waits for that comes by itself, or None."""
+        return self._look().waiting
+
+    def summary(self) -> str:
+        """Say how many targets the last scrape found up, and what is not as it could be.
+
+        Empty if there is a problem, or something is waited for.
         """
-        if self._mistakes:
-            return self._remedy_mistake(self._mistakes[0])
-        if self._failure:
-            return self._remedy_failure(self._failure)
-        try:
-            return self._find_running_problem()
-        except ops.pebble.ConnectionError:
-            return None
+        return self._look().summary
 
-    def pod_count(self) -> tuple[int, int] | None:
-        """Ask all pods; return how many are up, and of how many. None if nobody answers."""
-        try:
-            targets = self.scrape().targets
-        except probe.ProbeError:
-            return None
-        return sum(target.is_up for target in targets), len(targets)
+    def targets(self) -> list[probe.Target]:
+        """Ask all pods once; return which of them answered. ProbeError if none is asked."""
+        return probe.find_targets(self.scrape())
 
-    def scrape(self) -> probe.Scrape:
-        """Ask all pods once. ProbeError if there is no answer."""
+    def scrape(self) -> Iterator[str]:
+        """Ask all pods once; yield the answer's lines. ProbeError if there is none."""
         seconds = parse_duration(self._environment["SCRAPE_TIMEOUT"]) or 0
         return probe.scrape(self._port, seconds + 5)
 
@@ -169,7 +170,8 @@ class MetricsProxy:
 
     def rbac_manifest(self) -> str:
         """Return the manifest that replaces juju trust."""
-        return rbac_manifest(app_name(), own_namespace(), self._namespaces)
+        namespaces = filter(None, self._environment["NAMESPACES"].split(","))
+        return rbac_manifest(app_name(), own_namespace(), list(namespaces))
 
     @staticmethod
     def pod_labels(selector: str) -> dict[str, str]:
@@ -202,20 +204,46 @@ class MetricsProxy:
             "prometheus.io/scheme": scheme,
         }
 
-    def _find_running_problem(self) -> str | None:
-        """Ask Pebble and the proxy. ConnectionError of Pebble if it does not answer."""
-        services = self._container.get_services(SERVICE)
-        if SERVICE not in services:
-            return None
-        if not services[SERVICE].is_running():
-            return f"metrics-proxy does not run: see {self._log_command()}"
+    def _look(self) -> _Condition:
+        """Find out how the proxy is, once between two reconciles."""
+        if self._condition is None:
+            try:
+                self._condition = self._condition_of_parameters() or self._condition_of_service()
+            except ops.pebble.ConnectionError:
+                self._condition = _Condition(waiting="waiting for Pebble")
+        return self._condition
+
+    def _condition_of_parameters(self) -> _Condition | None:
+        if self._mistakes:
+            return _Condition(problem=self._remedies.mistake(self._mistakes[0]))
+        if self._failure:
+            return _Condition(problem=self._remedies.failure(self._failure))
+        return None
+
+    def _condition_of_service(self) -> _Condition:
+        """Ask Pebble and the proxy. ConnectionError of Pebble if that does not answer."""
+        service = self._container.get_services(SERVICE).get(SERVICE)
+        if service is None:
+            return _Condition(waiting="waiting for metrics-proxy to start")
+        if not service.is_running():
+            return _Condition(problem=f"metrics-proxy does not run: {self._remedies.see_log()}")
         try:
-            readiness = self._wait_for_first_list()
+            return self._condition_of_pods(self._wait_for_first_list())
         except probe.ProbeError as error:
             checks = self._container.get_checks(SERVICE).values()
-            is_down = any(check.status == ops.pebble.CheckStatus.DOWN for check in checks)
-            return f"{error}: see {self._log_command()}" if is_down else None
-        return None if readiness.is_ready else self._remedy_not_ready(readiness.text)
+            if any(check.status == ops.pebble.CheckStatus.DOWN for check in checks):
+                return _Condition(problem=f"{error}: {self._remedies.see_log()}")
+            return _Condition(waiting="waiting for metrics-proxy to answer")
+
+    def _condition_of_pods(self, readiness: probe.Readiness) -> _Condition:
+        reason = readiness.reason
+        if "forbidden" in reason:
+            return _Condition(problem=self._remedies.forbidden())
+        if not readiness.is_ready:
+            return _Condition(waiting=f"waiting for the API server: {reason}")
+        if "may not be watched" in reason:
+            reason = f"pods are listed, not watched ({self._remedies.trust()})"
+        return _Condition(summary="; ".join(filter(None, [readiness.targets, reason])))
 
     def _wait_for_first_list(self) -> probe.Readiness:
         deadline = time.monotonic() + _FIRST_LIST_SECONDS
@@ -228,53 +256,3 @@ class MetricsProxy:
     def _require_valid(self) -> None:
         if self._mistakes:
             raise ValueError("; ".join(str(mistake) for mistake in self._mistakes))
-
-    def _remedy_mistake(self, mistake: Mistake) -> str:
-        parameter = next(p for p, variable in VARIABLES.items() if variable == mistake.variable)
-        name = self._options.get(parameter, parameter)
-        if parameter == "own_port" and self._own_port == self._port:
-            own = f"port is {self._port}, where the proxy's own metrics are"
-            return f"{own}: {self._config('port', 'ANOTHER_PORT')}"
-        if parameter == "selector" and not mistake.value:
-            return f"{name} is not set: {self._config('selector', 'app=web')}"
-        command = f"juju config {app_name()} {name}" if parameter in self._options else ""
-        hint = f" ({command}=…)" if command else ""
-        return f'{name} is "{mistake.value}": {mistake.reason}{hint}'
-
-    def _remedy_failure(self, failure: str) -> str:
-        error = _last_error(failure)
-        if "cannot listen there" in error:
-            parameter = "own_port" if error.startswith("METRICS_HTTP_PORT") else "port"
-            port = self._own_port if parameter == "own_port" else self._port
-            return f"port {port} is in use in this pod: {self._config(parameter, 'FREE_PORT')}"
-        return f"metrics-proxy does not start: {error}"
-
-    def _remedy_not_ready(self, text: str) -> str | None:
-        reason = " ".join(text.split()).removeprefix("metrics-proxy is not ready: ")
-        if "forbidden" in reason:
-            where = f"pods of {', '.join(self._namespaces) or 'all namespaces'}"
-            return f"may not list {where}: juju trust {app_name()} --scope=cluster, or bind a role"
-        if _NO_ANSWER_YET in reason:
-            return None
-        return f"not ready: {reason}"
-
-    def _config(self, parameter: str, value: str) -> str:
-        """Return the command that sets a parameter, or who has to."""
-        if parameter not in self._options:
-            return f"this charm must give metrics-proxy another {parameter}"
-        return f"juju config {app_name()} {self._options[parameter]}={value}"
-
-    def _log_command(self) -> str:
-        return f"juju ssh --container {self._container.name} {unit_name()} pebble logs"
-
-
-def _last_error(failure: str) -> str:
-    """Return what the program wrote last, of the text of a failed change.
-
-    Pebble shows the last lines of all runs. If the program wrote none, as when there is
-    no such program, return Pebble's own last line.
-    """
-    lines = [line.strip() for line in failure.splitlines()]
-    lines = [line for line in lines if line.strip("-") and not line.startswith("-----")]
-    written = [line for line in lines if line.startswith(f"{SERVICE}: ")]
-    return (written or lines or ["no reason is known"])[-1].removeprefix(f"{SERVICE}: ")

@@ -1,0 +1,25 @@
+"""Reconciles the sidecar with a real Pebble, as a charm does, and prints how it is, as JSON.
+
+sidecar.py SOCKET PARAMETERS: PARAMETERS are those of MetricsProxy, as JSON.
+"""
+
+import json
+import sys
+
+import ops
+from metrics_proxy_sidecar import MetricsProxy
+
+socket, parameters = sys.argv[1:]
+container = ops.Container(
+    "metrics-proxy", ops.model._ModelBackend(), ops.pebble.Client(socket)  # noqa: SLF001
+)
+proxy = MetricsProxy(container, **json.loads(parameters))
+proxy.reconcile()
+condition = {
+    "problem": proxy.problem(),
+    "waiting": proxy.waiting(),
+    "summary": proxy.summary(),
+    "version": proxy.version(),
+    "manifest": proxy.rbac_manifest(),
+}
+json.dump(condition, sys.stdout)
