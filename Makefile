@@ -46,10 +46,10 @@ components: ## the programs of others that the tests run, once
 	@echo "components (built once, about 10 minutes on 2 cores)"
 	@cd tests && go run ./components/build
 
-integration: components ## on a real API server, real exporters and a real Prometheus, the image under Docker, and the files of the charm
+integration: components $(UV) ## on a real API server, real exporters and a real Prometheus, the image under Docker, and the files of the charm
 	@docker info >/dev/null 2>&1 && command -v umoci skopeo >/dev/null || echo "SKIPPED: the tests of the image, for there is no Docker engine, umoci or skopeo here (.ci/docker installs and starts them)"
 	@tests/tools/charmcraft/install >/dev/null || echo "SKIPPED: what charmcraft says of charm/charmcraft.yaml, for it cannot be installed here (it needs PyPI, and Python 3.10 or later with venv)"
-	cd tests && go test -count=1 -timeout 20m ./...
+	cd tests && UV=$(UV) go test -count=1 -timeout 20m ./...
 
 pebble: components $(UV) ## under the Pebble of the rock and that of Juju
 	cd tests/pebble && UV=$(UV) go test -count=1 -timeout 10m ./...

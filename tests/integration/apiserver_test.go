@@ -236,7 +236,12 @@ type lineSwitch struct {
 
 func newSwitch(t *testing.T, to string) *lineSwitch {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return newSwitchAt(t, "127.0.0.1", to)
+}
+
+func newSwitchAt(t *testing.T, host, to string) *lineSwitch {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	must(t, err)
 	s := &lineSwitch{address: listener.Addr().String()}
 	t.Cleanup(func() {

@@ -80,13 +80,17 @@ func runRock(t testing.TB, test string, options []string, args ...string) *conta
 	must(t, err)
 	own, err := testbed.FreePort()
 	must(t, err)
-	all := []string{
-		"run", "--detach", "-e", "POD_LABEL_SELECTOR=test=" + test, "-e", "PORT=" + strconv.Itoa(port), "-e", "METRICS_HTTP_PORT=" + strconv.Itoa(own),
-	}
+	all := []string{"-e", "POD_LABEL_SELECTOR=test=" + test, "-e", "PORT=" + strconv.Itoa(port), "-e", "METRICS_HTTP_PORT=" + strconv.Itoa(own)}
 	if !slices.Contains(options, "--publish") {
 		all = append(all, "--network", "host")
 	}
-	id := docker(t, append(append(append(all, options...), rock(t)), args...)...)
+	return &container{testbed.ProxyAt(port, own), startContainer(t, append(all, options...), args...)}
+}
+
+// startContainer starts a container of the rock that is gone when the test ends.
+func startContainer(t testing.TB, options []string, args ...string) (id string) {
+	t.Helper()
+	id = docker(t, slices.Concat([]string{"run", "--detach"}, options, []string{rock(t)}, args)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := exec.Command("docker", "logs", id).CombinedOutput()
@@ -94,13 +98,17 @@ func runRock(t testing.TB, test string, options []string, args ...string) *conta
 		}
 		_ = exec.Command("docker", "rm", "--force", id).Run()
 	})
-	return &container{testbed.ProxyAt(port, own), id}
+	return id
 }
 
 // rockKubeconfig is what mounts a kubeconfig that the image's user can read.
 func rockKubeconfig(t testing.TB) []string {
 	t.Helper()
-	path := kubeconfig(t)
+	return mountKubeconfig(t, kubeconfig(t))
+}
+
+func mountKubeconfig(t testing.TB, path string) []string {
+	t.Helper()
 	must(t, errors.Join(os.Chown(path, rockUser, rockUser), os.Chmod(filepath.Dir(path), 0o711), os.Chmod(shared.bed.Dir, 0o711))) //nolint:gosec // of a test
 	return []string{"-e", "KUBECONFIG=/kubeconfig", "-v", path + ":/kubeconfig:ro"}
 }
@@ -283,12 +291,9 @@ func TestRockUnderJujusPebble(t *testing.T) {
 	createPods(t, p)
 	for _, version := range []string{"1.32", "1.26"} {
 		t.Run(version, func(t *testing.T) {
-			pebble, err := testbed.Binary(t.Context(), "pebble-"+version, os.Stderr)
-			must(t, err)
 			health, err := testbed.FreePort()
 			must(t, err)
-			options := append(rockKubeconfig(t), "-v", pebble+":/charm/bin/pebble:ro", "--entrypoint", "/charm/bin/pebble",
-				"--tmpfs", "/charm/container:mode=1777", "-e", "PEBBLE=/charm/container/pebble", "-e", "PEBBLE_COPY_ONCE=/var/lib/pebble/default")
+			options := append(rockKubeconfig(t), underJujusPebble(t, version)...)
 			c := runRock(t, "juju", options, "run", "--create-dirs", "--hold", "--http", fmt.Sprintf(":%d", health), "--verbose")
 			for _, level := range []string{"alive", "ready"} {
 				wantOK(t, fmt.Sprintf("http://127.0.0.1:%d/v1/health?level=%s", health, level))
@@ -299,6 +304,17 @@ func TestRockUnderJujusPebble(t *testing.T) {
 			docker(t, "exec", c.id, "/charm/bin/pebble", "replan")
 			wantSaidBy(t, c, p.Name)
 		})
+	}
+}
+
+// underJujusPebble are Docker's options by which Juju's Pebble runs in the place of the rock's.
+func underJujusPebble(t *testing.T, version string) []string {
+	t.Helper()
+	pebble, err := testbed.Binary(t.Context(), "pebble-"+version, os.Stderr)
+	must(t, err)
+	return []string{
+		"-v", pebble + ":/charm/bin/pebble:ro", "--entrypoint", "/charm/bin/pebble", "--tmpfs", "/charm/container:mode=1777",
+		"-e", "PEBBLE=/charm/container/pebble", "-e", "PEBBLE_COPY_ONCE=/var/lib/pebble/default",
 	}
 }
 

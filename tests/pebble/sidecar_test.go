@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -66,28 +65,19 @@ func (u unit) reconcile(t *testing.T, p parameters) (c condition) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(python(t, u.env, "sidecar.py", u.socket, string(given)), &c); err != nil {
+	if err := json.Unmarshal(python(t, u.env, "tests/real/sidecar.py", u.socket, string(given)), &c); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// python runs Python with the charm's packages.
 func python(t *testing.T, env map[string]string, args ...string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*bound) // it may have to install packages
+	ctx, cancel := context.WithTimeout(t.Context(), 5*bound)
 	defer cancel()
-	args = append([]string{"run", "--quiet", "--frozen", "--project", "../../charm", "python"}, args...)
-	command := exec.CommandContext(ctx, cmp.Or(os.Getenv("UV"), "uv"), args...)
-	command.Env = os.Environ()
-	for name, value := range env {
-		command.Env = append(command.Env, name+"="+value)
-	}
-	var stderr strings.Builder
-	command.Stderr = &stderr
-	out, err := command.Output()
+	out, err := testbed.Python(ctx, env, args...)
 	if err != nil {
-		t.Fatalf("cannot run Python (make pebble installs uv if it is missing): %v\n%s", err, stderr.String())
+		t.Fatal(err)
 	}
 	return out
 }

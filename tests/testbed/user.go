@@ -171,14 +171,15 @@ func (c *Cluster) honours(ctx context.Context, user User, grants []Grant) error 
 }
 
 // Kubeconfig writes a new kubeconfig file for the user and returns its path. An empty
-// server means the API server itself; another URL is one through which it is reached,
-// at 127.0.0.1 or localhost, the names in its certificate.
+// server means the API server itself; another URL is one through which it is reached.
 func (c *Cluster) Kubeconfig(user User, server string) (string, error) {
 	if server == "" {
 		server = c.Server
 	}
 	config := api.NewConfig()
-	config.Clusters["testbed"] = &api.Cluster{Server: server, CertificateAuthorityData: c.credentials.certificate}
+	config.Clusters["testbed"] = &api.Cluster{
+		Server: server, TLSServerName: "localhost", CertificateAuthorityData: c.credentials.certificate,
+	}
 	config.AuthInfos["testbed"] = &api.AuthInfo{Token: user.Token}
 	config.Contexts["testbed"] = &api.Context{Cluster: "testbed", AuthInfo: "testbed"}
 	config.CurrentContext = "testbed"

@@ -124,3 +124,62 @@ def test_no_other_event_writes_jobs(
 def test_other_jobs(context: testing.Context[Provider], relation: testing.Relation):
     out = context.run(context.on.config_changed(), state(relation))
     assert [job["job_name"] for job in app_data(out, relation, "scrape_jobs")] == ["b"]
+
+
+class Prometheus(ops.CharmBase):
+    """Wants to know what to scrape."""
+
+    def __init__(self, framework: ops.Framework):
+        super().__init__(framework)
+        self.consumer = prometheus_scrape.MetricsEndpointConsumer(self)
+
+
+def test_what_prometheus_makes_of_it(
+    context: testing.Context[Provider], relation: testing.Relation
+):
+    written = context.run(context.on.relation_joined(relation), state(relation))
+    told = written.get_relation(relation.id)
+    other = {
+        **told.local_unit_data,
+        "prometheus_scrape_unit_name": "provider/1",
+        "prometheus_scrape_unit_address": "192.0.2.1",
+    }
+    seen = testing.Relation(
+        "metrics-endpoint",
+        remote_app_name="provider",
+        remote_app_data=told.local_app_data,
+        remote_units_data={0: told.local_unit_data, 1: other, 2: {}},
+    )
+    meta = {"name": "p", "requires": {"metrics-endpoint": {"interface": "prometheus_scrape"}}}
+    prometheus = testing.Context(Prometheus, meta=meta)
+    with prometheus(prometheus.on.update_status(), testing.State(relations={seen})) as manager:
+        jobs = manager.charm.consumer.jobs()
+    topology = {
+        "juju_model": "prod",
+        "juju_model_uuid": "8f0d2b1c-0000-4000-8000-000000000000",
+        "juju_application": "provider",
+        "juju_charm": "provider",
+    }
+    assert sorted(job["job_name"] for job in jobs) == [
+        f"juju_prod_8f0d2b1c_provider_prometheus_scrape_{job}-{unit}"
+        for job in ("a", "b")
+        for unit in (0, 1)
+    ]
+    [job] = [job for job in jobs if job["job_name"].endswith("a-1")]
+    assert job == {
+        "job_name": "juju_prod_8f0d2b1c_provider_prometheus_scrape_a-1",
+        "metrics_path": "/metrics",
+        "scrape_timeout": "3s",
+        "scrape_interval": "60s",
+        "static_configs": [
+            {"targets": ["192.0.2.1:1"], "labels": {**topology, "juju_unit": "provider/1"}}
+        ],
+        "relabel_configs": [
+            {
+                "source_labels": ["juju_model", "juju_model_uuid", "juju_application", "juju_unit"],
+                "separator": "_",
+                "target_label": "instance",
+                "regex": "(.*)",
+            }
+        ],
+    }

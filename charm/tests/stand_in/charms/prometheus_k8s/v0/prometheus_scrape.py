@@ -1,8 +1,8 @@
 """Stands in for the library of the Prometheus charm where that was not fetched.
 
 The library is on Charmhub only, and not part of this project: charmcraft fetches it when
-the charm is packed. This is what its documentation says that a provider writes, and no
-more; tests/unit/test_contract.py holds for both.
+the charm is packed. This is what its documentation says that a provider writes, and a
+consumer makes of it, and no more; tests/unit/test_contract.py holds for both.
 """
 
 import ipaddress
@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 import ops
+from cosl import JujuTopology
 
 _KEYS = {
     "job_name",
@@ -86,6 +87,50 @@ class MetricsEndpointProvider(ops.Object):
                     "prometheus_scrape_unit_fqdn": socket.getfqdn(),
                 }
             )
+
+
+class MetricsEndpointConsumer(ops.Object):
+    """Makes scrape configurations of the jobs and addresses of all providers."""
+
+    def __init__(self, charm: ops.CharmBase, relation_name: str = "metrics-endpoint"):
+        super().__init__(charm, relation_name)
+        self._relations = charm.model.relations[relation_name]
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return a job for each job and unit, with the labels of its Juju topology."""
+        return [
+            _job_of_unit(job, JujuTopology.from_dict(metadata), dict(relation.data[unit]))
+            for relation in self._relations
+            if (metadata := json.loads(relation.data[relation.app].get("scrape_metadata", "{}")))
+            for job in json.loads(relation.data[relation.app].get("scrape_jobs", "[]"))
+            for unit in relation.units
+            if "prometheus_scrape_unit_address" in relation.data[unit]
+        ]
+
+
+def _job_of_unit(
+    job: dict[str, Any], topology: JujuTopology, unit: dict[str, str]
+) -> dict[str, Any]:
+    name = unit["prometheus_scrape_unit_name"]
+    prefix = f"juju_{topology.identifier}_prometheus_scrape_{job['job_name']}"
+    targets = [
+        target.replace("*", unit["prometheus_scrape_unit_address"])
+        for config in job["static_configs"]
+        for target in config["targets"]
+    ]
+    labels = {**topology.label_matcher_dict, "juju_unit": name}
+    instance = {
+        "source_labels": ["juju_model", "juju_model_uuid", "juju_application", "juju_unit"],
+        "separator": "_",
+        "target_label": "instance",
+        "regex": "(.*)",
+    }
+    return {
+        **job,
+        "job_name": f"{prefix}-{name.rpartition('/')[2]}",
+        "static_configs": [{"targets": targets, "labels": labels}],
+        "relabel_configs": [instance],
+    }
 
 
 def _sanitize(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:

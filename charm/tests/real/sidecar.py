@@ -7,12 +7,12 @@ import json
 import sys
 
 import ops
+
 from metrics_proxy_sidecar import MetricsProxy
 
 socket, parameters = sys.argv[1:]
-container = ops.Container(
-    "metrics-proxy", ops.model._ModelBackend(), ops.pebble.Client(socket)  # noqa: SLF001
-)
+backend = ops.model._ModelBackend()
+container = ops.Container("metrics-proxy", backend, ops.pebble.Client(socket))
 proxy = MetricsProxy(container, **json.loads(parameters))
 proxy.reconcile()
 condition = {
