@@ -47,7 +47,9 @@ class MetricsProxyCharm(ops.CharmBase):
             options=OPTIONS,
         )
         self.metrics_endpoint = MetricsEndpointProvider(self, jobs=self.proxy.scrape_jobs)
-        self.tracing = ops.tracing.Tracing(self, "charm-tracing")
+        self.tracing = ops.tracing.Tracing(
+            self, "charm-tracing", ca_relation_name="receive-ca-cert"
+        )
 
         on = self.on
         for event in (

@@ -13,7 +13,8 @@ output "provides" {
 output "requires" {
   description = "Endpoints that the charm requires."
   value = {
-    charm_tracing = "charm-tracing"
-    logging       = "logging"
+    charm_tracing   = "charm-tracing"
+    receive_ca_cert = "receive-ca-cert"
+    logging         = "logging"
   }
 }

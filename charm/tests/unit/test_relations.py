@@ -91,3 +91,16 @@ def test_loki_that_tells_nothing(context: Context, state: testing.State, text: s
     loki = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data=data)
     out = run(context, replace(state, relations={loki}))
     assert out.get_container(CONTAINER).plan.log_targets == {}
+
+
+def test_sends_traces(context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch):
+    destinations = []
+    monkeypatch.setattr("ops.tracing.set_destination", lambda **to: destinations.append(to))
+    url = "https://tempo.prod.svc:4318"
+    receivers = [{"protocol": {"name": "otlp_http", "type": "http"}, "url": url}]
+    tempo = testing.Relation("charm-tracing", remote_app_data={"receivers": json.dumps(receivers)})
+    ca = testing.Relation("receive-ca-cert", remote_app_data={"certificates": '["a CA"]'})
+    related = replace(state, relations={tempo, ca})
+    out = context.run(context.on.relation_changed(tempo), related)
+    assert json.loads(out.get_relation(tempo.id).local_app_data["receivers"]) == ["otlp_http"]
+    assert destinations[-1] == {"url": f"{url}/v1/traces", "ca": "a CA"}
