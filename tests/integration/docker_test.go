@@ -395,12 +395,12 @@ func BenchmarkRockStart(b *testing.B) {
 	must(b, err)
 	proxy, err := strconv.Atoi(strings.TrimSpace(string(child)))
 	must(b, err)
-	b.ReportMetric(float64(residentMiB(b, pebble)), "pebble-MiB")
-	b.ReportMetric(float64(residentMiB(b, proxy)), "idle-MiB")
+	b.ReportMetric(float64(memoryMiB(b, pebble, "VmRSS")), "pebble-MiB")
+	b.ReportMetric(float64(memoryMiB(b, proxy, "VmRSS")), "idle-MiB")
 	for range 5 {
 		if _, err := c.Metrics(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(residentMiB(b, proxy)), "loaded-MiB")
+	b.ReportMetric(float64(memoryMiB(b, proxy, "VmRSS")), "loaded-MiB")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +48,7 @@ func TestMemoryOfManyPods(t *testing.T) {
 	time.Sleep(time.Minute)
 	for i, how := range []string{"in a watch", "in pages"} {
 		pid := proxies[i].Process.PID()
-		peak, later := peakMiB(t, pid), residentMiB(t, pid)
+		peak, later := memoryMiB(t, pid, "VmHWM"), memoryMiB(t, pid, "VmRSS")
 		t.Logf("%d pods, listed %s: peak %d MiB, a minute later %d MiB", pods, how, peak, later)
 		if peak >= peakMost || later >= laterMost {
 			t.Errorf("listed %s the pods take %d MiB at the peak and %d MiB a minute later, want less than %d and %d", how, peak, later, peakMost, laterMost)
@@ -73,16 +72,4 @@ func realisticPod(test string, i int) testbed.Pod {
 		p.Containers = append(p.Containers, c)
 	}
 	return p
-}
-
-// residentMiB is the memory that a process has resident now.
-func residentMiB(t testing.TB, pid int) (resident int) {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	must(t, err)
-	_, line, _ := strings.Cut(string(status), "VmRSS:")
-	if _, err := fmt.Sscan(line, &resident); err != nil {
-		t.Fatal(err)
-	}
-	return resident / 1024
 }

@@ -30,6 +30,7 @@ def test_tells_prometheus_the_jobs(context: Context, state: testing.State, proxy
     ("timeout", "want"),
     [
         ("9s", ("60s", "10s")),
+        ("", ("60s", "10s")),  # the default
         ("250ms", ("60s", "2s")),
         ("59.5", ("61s", "61s")),
         ("2m", ("121s",) * 2),

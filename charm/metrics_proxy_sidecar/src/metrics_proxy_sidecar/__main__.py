@@ -1,10 +1,12 @@
 """Prints what the package makes: python -m metrics_proxy_sidecar layer --selector app=web."""
 
 import argparse
+import inspect
 import sys
 
 from metrics_proxy_sidecar.environment import VARIABLES, make_environment
 from metrics_proxy_sidecar.layer import make_layer
+from metrics_proxy_sidecar.proxy import MetricsProxy
 from metrics_proxy_sidecar.rbac import rbac_manifest
 from metrics_proxy_sidecar.settings import find_mistakes
 
@@ -16,10 +18,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="metrics_proxy_sidecar", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
     layer = commands.add_parser("layer", help="the Pebble layer")
+    defaults = inspect.signature(MetricsProxy).parameters
     for parameter in VARIABLES:
         option = f"--{parameter.replace('_', '-')}"
         kind = int if parameter in _NUMBERS else str
-        layer.add_argument(option, type=kind, default=argparse.SUPPRESS)
+        default = "" if parameter == "selector" else defaults[parameter].default
+        layer.add_argument(option, type=kind, default=default)
     rbac = commands.add_parser("rbac", help="what lets an application see pods")
     rbac.add_argument("app")
     rbac.add_argument("model")
@@ -28,7 +32,7 @@ def main(arguments: list[str]) -> int:
     if parameters.pop("command") == "rbac":
         print(rbac_manifest(parameters["app"], parameters["model"], parameters["namespace"]))
         return 0
-    environment = make_environment(**{"selector": "", **parameters})
+    environment = make_environment(**parameters)
     for mistake in (mistakes := find_mistakes(environment)):
         print(mistake, file=sys.stderr)
     if mistakes:

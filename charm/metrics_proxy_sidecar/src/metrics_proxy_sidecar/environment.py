@@ -23,15 +23,15 @@ VARIABLES = {
 def make_environment(
     *,
     selector: str,
-    scrape_timeout: str = "9s",
-    port: int = 15090,
-    namespaces: str = "",
-    target_labels: str = "",
-    log_level: str = "info",
-    memory_limit: str = "auto",
-    shard_index: int | None = None,
-    shard_count: int = 1,
-    own_port: int = 5055,
+    scrape_timeout: str,
+    port: int,
+    namespaces: str,
+    target_labels: str,
+    log_level: str,
+    memory_limit: str,
+    shard_index: int | None,
+    shard_count: int,
+    own_port: int,
 ) -> dict[str, str]:
     """Return all variables, those with an empty value too, right or wrong.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ops import pebble
 
-from metrics_proxy_sidecar.settings import parse_duration
+from metrics_proxy_sidecar.settings import effective, parse_duration
 
 SERVICE = "metrics-proxy"
 """Name of the service, of its check and of the layer."""
@@ -20,7 +20,7 @@ _LEAST_INTERVAL = 60
 
 def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
     """Return the layer for a valid environment of the program."""
-    kill_delay = _timeout_seconds(environment) + _STOP_SECONDS
+    kill_delay = _timeout_seconds(effective(environment)) + _STOP_SECONDS
     return pebble.Layer(
         {
             "summary": "metrics-proxy",
@@ -50,7 +50,10 @@ def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
 
 
 def make_jobs(environment: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the job for the pods' metrics and, if the proxy has them, that for its own."""
+    """Return the job for the pods' metrics and, if the proxy has them, that for its own.
+
+    No variable may be empty or wrong.
+    """
     timeout = _timeout_seconds(environment) + _MERGE_SECONDS
     jobs = [_job("metrics-proxy", environment["PORT"], timeout)]
     own = environment["METRICS_HTTP_PORT"]

@@ -13,7 +13,7 @@ from metrics_proxy_sidecar.environment import app_name, make_environment, own_na
 from metrics_proxy_sidecar.layer import SERVICE, make_jobs, make_layer
 from metrics_proxy_sidecar.rbac import rbac_manifest
 from metrics_proxy_sidecar.remedy import Remedies
-from metrics_proxy_sidecar.settings import find_mistakes, parse_duration
+from metrics_proxy_sidecar.settings import effective, find_mistakes, parse_duration
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +105,7 @@ class MetricsProxy:
 
         In the place of a wrong port or timeout is its default, until problem() is heeded.
         """
-        wrong = {mistake.variable for mistake in self._mistakes}
-        defaults = {"PORT": "15090", "METRICS_HTTP_PORT": "5055", "SCRAPE_TIMEOUT": "9s"}
-        replaced = {k: v for k, v in defaults.items() if k in wrong}
-        return make_jobs({**defaults, **self._environment, **replaced})
+        return make_jobs(effective(self._environment))
 
     @property
     def ports(self) -> list[int]:
@@ -156,7 +153,7 @@ class MetricsProxy:
 
     def scrape(self) -> Iterator[str]:
         """Ask all pods once; yield the answer's lines. ProbeError if there is none."""
-        seconds = parse_duration(self._environment["SCRAPE_TIMEOUT"]) or 0
+        seconds = parse_duration(effective(self._environment)["SCRAPE_TIMEOUT"]) or 0
         return probe.scrape(self._port, seconds + 5)
 
     def version(self) -> str | None:

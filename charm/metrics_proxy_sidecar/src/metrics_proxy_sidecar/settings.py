@@ -51,6 +51,15 @@ def find_mistakes(environment: Mapping[str, str]) -> list[Mistake]:
     return mistakes
 
 
+def effective(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables, with the default of each that is empty, absent or wrong."""
+    wrong = {mistake.variable for mistake in find_mistakes(environment)}
+    return {
+        variable: default if variable in wrong else environment.get(variable) or default
+        for variable, (_, default, _) in _RULES.items()
+    }
+
+
 def parse_duration(text: str) -> float | None:
     """Return the seconds of 9s, 1m30s or 9, or None if it is no duration."""
     if _NUMBER.fullmatch(text):
