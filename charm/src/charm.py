@@ -82,9 +82,9 @@ class MetricsProxyCharm(ops.CharmBase):
     def _reconcile(self, _: ops.EventBase) -> None:
         """Make the workload and the relations what the configuration says."""
         self.proxy.reconcile()
-        self.metrics_endpoint.update_scrape_job_spec(self.proxy.scrape_jobs)
-        if ports := self.proxy.ports:
+        if ports := self.proxy.ports:  # else what ran before goes on, and is scraped
             self.unit.set_ports(*ports)
+            self.metrics_endpoint.update_scrape_job_spec(self.proxy.scrape_jobs)
         if self.container.can_connect():
             self._forward_logs()
             if version := self.proxy.version():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from ops import testing
@@ -54,16 +55,25 @@ def test_only_the_leader_writes_jobs(context: Context, state: testing.State, *, 
     assert unit_data["prometheus_scrape_unit_name"] == "metrics-proxy-k8s/0"
 
 
-@pytest.mark.parametrize("event", ["created", "joined", "changed"])
-def test_never_port_80(context: Context, state: testing.State, event: str):
-    """The library takes no jobs for *:80."""
+def test_never_port_80(context: Context, state: testing.State):
+    """The library takes no jobs for *:80, and writes jobs by itself at relation-joined."""
     relation = testing.Relation(METRICS_ENDPOINT)
     state = with_config(replace(state, relations={relation}), port=0, scrape_timeout="no")
-    out = context.run(getattr(context.on, f"relation_{event}")(relation), state)
+    out = context.run(context.on.relation_joined(relation), state)
     assert [job["static_configs"] for job in jobs_of(out, relation)] == [
         [{"targets": ["*:15090"]}],
         [{"targets": ["*:5055"]}],
     ]
+
+
+@pytest.mark.parametrize("options", [{"port": 0}, {"port": 16000, "log_level": "loud"}])
+def test_what_ran_before_a_mistake_is_scraped(
+    context: Context, state: testing.State, options: dict[str, Any]
+):
+    relation = testing.Relation(METRICS_ENDPOINT)
+    before = run(context, replace(state, relations={relation}))
+    out = run(context, with_config(before, **options))
+    assert jobs_of(out, relation) == jobs_of(before, relation) != []
 
 
 LOKI = {"endpoint": json.dumps({"url": "http://10.0.0.9:3100/loki/api/v1/push"})}
