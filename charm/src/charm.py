@@ -42,49 +42,29 @@ class MetricsProxyCharm(ops.CharmBase):
             target_labels=config.target_labels,
             log_level=config.log_level,
             memory_limit=config.memory_limit,
-            shard_index=int(self.unit.name.rpartition("/")[2]),
             shard_count=self.app.planned_units(),
             options=OPTIONS,
+            rbac_action="show-rbac",
         )
         self.metrics_endpoint = MetricsEndpointProvider(self, jobs=self.proxy.scrape_jobs)
         self.tracing = ops.tracing.Tracing(
             self, "charm-tracing", ca_relation_name="receive-ca-cert"
         )
 
-        on = self.on
-        for event in (
-            on.start,
-            on.config_changed,
-            on.upgrade_charm,
-            on.leader_elected,
-            on.update_status,
-            on[CONTAINER].pebble_ready,
-            on[CONTAINER].pebble_check_failed,
-            on[CONTAINER].pebble_check_recovered,
-            *(
-                event
-                for endpoint in (METRICS_ENDPOINT, LOGGING, PEERS)
-                for event in (
-                    on[endpoint].relation_created,
-                    on[endpoint].relation_joined,
-                    on[endpoint].relation_changed,
-                    on[endpoint].relation_departed,
-                )
-            ),
-            on[LOGGING].relation_broken,
-        ):
-            framework.observe(event, self._reconcile)
-        framework.observe(on.collect_unit_status, self._on_collect_unit_status)
-        framework.observe(on.list_targets_action, self._on_list_targets)
-        framework.observe(on.scrape_action, self._on_scrape)
-        framework.observe(on.show_rbac_action, self._on_show_rbac)
+        for name, event in self.on.events().items():
+            if not name.startswith("collect_"):  # those are for the status
+                framework.observe(event, self._reconcile)
+        framework.observe(self.on.collect_unit_status, self._on_collect_unit_status)
+        framework.observe(self.on.list_targets_action, self._on_list_targets)
+        framework.observe(self.on.scrape_action, self._on_scrape)
+        framework.observe(self.on.show_rbac_action, self._on_show_rbac)
 
     def _reconcile(self, _: ops.EventBase) -> None:
         """Make the workload and the relations what the configuration says."""
         self.proxy.reconcile()
-        if ports := self.proxy.ports:  # else what ran before goes on, and is scraped
+        self.metrics_endpoint.update_scrape_job_spec(self.proxy.scrape_jobs)
+        if ports := self.proxy.ports:
             self.unit.set_ports(*ports)
-            self.metrics_endpoint.update_scrape_job_spec(self.proxy.scrape_jobs)
         if self.container.can_connect():
             self._forward_logs()
             if version := self.proxy.version():

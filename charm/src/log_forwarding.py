@@ -55,7 +55,11 @@ def forward_logs(
                     "location": target.location,
                     "services": [],
                 }
-        changed = {n: t for n, t in targets.items() if n not in known or known[n].to_dict() != t}
+        changed = {
+            name: target
+            for name, target in targets.items()
+            if name not in known or known[name].to_dict() != {k: v for k, v in target.items() if v}
+        }
         if changed:
             container.add_layer(_LAYER, ops.pebble.Layer({"log-targets": changed}), combine=True)
     except ops.pebble.ConnectionError:

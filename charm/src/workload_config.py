@@ -18,10 +18,10 @@ OPTIONS = {
 class WorkloadConfig:
     """The options of charmcraft.yaml. MetricsProxy says which values are wrong."""
 
-    namespaces: str
     scrape_timeout: str
     port: int
-    target_labels: str
     log_level: str
     memory_limit: str
     pod_label_selector: str = ""
+    namespaces: str = ""
+    target_labels: str = ""

@@ -42,7 +42,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 		"kib": 1 << 10, "ki": 1 << 10, "mib": 1 << 20, "mi": 1 << 20, "gib": 1 << 30, "gi": 1 << 30,
 	}[strings.ToLower(strings.TrimSpace(string(text[len(number):])))]
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !ok || !(n*factor < 1<<62) {
+	if err != nil || !ok || !(n*factor < 1<<62) || strings.ContainsAny(number, "_xX") { // as Go writes numbers
 		return errNotValid
 	}
 	*b = Bytes(n * factor)

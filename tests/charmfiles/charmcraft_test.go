@@ -40,6 +40,13 @@ func TestCharmcraftAcceptsTheCharm(t *testing.T) {
 	}
 }
 
+func TestCharmcraftAcceptsTheExample(t *testing.T) {
+	content := readDoc(t, "metrics_proxy_sidecar/example/charmcraft.yaml")
+	if expanded, err := expandExtensions(t, installedCharmcraft(t), content); err != nil || !strings.Contains(expanded, "gateway-k8s") {
+		t.Errorf("%v\n%s", err, expanded)
+	}
+}
+
 // `charmcraft test` can read spread.yaml, by its own model.
 func TestCharmcraftReadsSpread(t *testing.T) {
 	python := filepath.Join(filepath.Dir(installedCharmcraft(t)), "python")

@@ -98,7 +98,7 @@ func TestExamplesUseNamesOfTheCharm(t *testing.T) {
 		{`juju run (?:metrics-proxy/0|UNIT) ([\w-]+)`, sortedKeys(charm.Actions)},
 		{`metrics-proxy:([a-z][\w-]*)`, append(append([]string{"test"}, provides...), requires...)}, // test is an image
 		{`--resource "?([\w-]+)=`, sortedKeys(charm.Resources)},
-		{`(\S+\.charm)\b`, []string{"./charm/" + charm.Name + "_amd64.charm", "./" + charm.Name + "_amd64.charm", "charm/*.charm"}},
+		{`([^\s=]+\.charm)\b`, []string{"./charm/" + charm.Name + "_amd64.charm", "./" + charm.Name + "_amd64.charm", "charm/*.charm"}},
 		{`juju deploy (metrics-proxy\S*)`, []string{charm.Name}},
 		{`prometheus-k8s .*--channel (\S+)`, []string{readBundle(t).Applications["prometheus"].Channel}},
 	} {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,14 +30,14 @@ func TestUnitsOfTheCharm(t *testing.T) {
 		containers = append(containers, id)
 		addresses = append(addresses, docker(t, "inspect", "--format", "{{.NetworkSettings.IPAddress}}", id))
 	}
-	told := relate(t, "test=units", addresses)
+	told := relate(t, `{"pod-label-selector": "test=units", "namespaces": "*"}`, addresses...)
 	for i, id := range containers {
 		configure(t, id, told.Plans[i])
 	}
 	for _, honorLabels := range []bool{true, false} {
 		t.Run(fmt.Sprint("honor_labels=", honorLabels), func(t *testing.T) {
 			t.Parallel()
-			prometheus := startPrometheus(t, told.config(t, honorLabels))
+			prometheus := startPrometheus(t, told.config(t, map[string]any{"honor_labels": honorLabels, "scrape_interval": "1s", "scrape_timeout": "1s"}))
 			every := func(n int) func([]testbed.Sample) bool {
 				return func(s []testbed.Sample) bool { return len(s) == n }
 			}
@@ -56,6 +58,29 @@ func TestUnitsOfTheCharm(t *testing.T) {
 				t.Errorf("under another name than the pod's: %v, %v", wrong, err)
 			}
 		})
+	}
+}
+
+// What the charm tells Prometheus is valid for it, and gives the proxy its time.
+func TestPrometheusTakesWhatTheCharmTells(t *testing.T) {
+	promtool, err := testbed.Binary(t.Context(), "promtool", os.Stderr)
+	must(t, err)
+	for timeout, want := range map[string][2]string{"9s": {"60s", "10s"}, "90s": {"91s", "91s"}, "1.5": {"60s", "3s"}} {
+		told := relate(t, fmt.Sprintf(`{"pod-label-selector": "app=web", "scrape-timeout": %q}`, timeout), "192.0.2.1", "192.0.2.2")
+		if len(told.ScrapeConfigs) != 4 {
+			t.Errorf("%d scrape configurations, want two for each unit: %v", len(told.ScrapeConfigs), told.ScrapeConfigs)
+		}
+		config := filepath.Join(t.TempDir(), "prometheus.yml")
+		must(t, os.WriteFile(config, []byte(told.config(t, nil)), 0o600))
+		if out, err := exec.CommandContext(t.Context(), promtool, "check", "config", config).CombinedOutput(); err != nil {
+			t.Errorf("with %s promtool says %s", timeout, out)
+		}
+		for _, c := range told.ScrapeConfigs {
+			isOwn := strings.Contains(fmt.Sprint(c["job_name"]), "-own-")
+			if got := [2]string{fmt.Sprint(c["scrape_interval"]), fmt.Sprint(c["scrape_timeout"])}; !isOwn && got != want {
+				t.Errorf("with %s interval and timeout are %v, want %v", timeout, got, want)
+			}
+		}
 	}
 }
 
@@ -93,22 +118,22 @@ type relation struct {
 	ScrapeConfigs []map[string]any `json:"scrape_configs"`
 }
 
-// relate runs a unit of the charm at each address.
-func relate(t *testing.T, selector string, addresses []string) (r relation) {
+// relate runs a unit of the charm at each address, with the configuration.
+func relate(t *testing.T, config string, addresses ...string) (r relation) {
 	t.Helper()
-	out, err := testbed.Python(t.Context(), nil, append([]string{"tests/real/units.py", selector}, addresses...)...)
+	out, err := testbed.Python(t.Context(), nil, append([]string{"tests/real/units.py", config}, addresses...)...)
 	must(t, err)
 	must(t, json.Unmarshal(out, &r))
 	return r
 }
 
-// config is prometheus.yml, in a hurry.
-func (r relation) config(t *testing.T, honorLabels bool) string {
+// config is prometheus.yml, with what is to be otherwise in each scrape configuration.
+func (r relation) config(t *testing.T, otherwise map[string]any) string {
 	t.Helper()
 	var configs []map[string]any
 	for _, told := range r.ScrapeConfigs {
 		config := maps.Clone(told)
-		config["honor_labels"], config["scrape_interval"], config["scrape_timeout"] = honorLabels, "1s", "1s"
+		maps.Copy(config, otherwise)
 		configs = append(configs, config)
 	}
 	text, err := json.Marshal(map[string]any{"scrape_configs": configs})

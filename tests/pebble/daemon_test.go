@@ -162,19 +162,19 @@ func (d *daemon) starts() int {
 	return strings.Count(d.process.Stderr()+d.process.Stdout(), `Service "`+service+`" starting`)
 }
 
-func (d *daemon) check(t *testing.T) *client.CheckInfo {
+func (d *daemon) check(t *testing.T, name string) *client.CheckInfo {
 	t.Helper()
-	checks, err := d.client.Checks(&client.ChecksOptions{})
-	if err != nil || len(checks) != 1 || checks[0].Name != service {
-		t.Fatalf("checks %v, error %v: want %s alone", checks, err, service)
+	checks, err := d.client.Checks(&client.ChecksOptions{Names: []string{name}})
+	if err != nil || len(checks) != 1 {
+		t.Fatalf("checks %v, error %v: want %s", checks, err, name)
 	}
 	return checks[0]
 }
 
 // runCheck has the check run now, and returns why it failed.
-func (d *daemon) runCheck(t *testing.T) error {
+func (d *daemon) runCheck(t *testing.T, name string) error {
 	t.Helper()
-	result, err := d.client.RefreshCheck(&client.RefreshCheckOptions{Name: service})
+	result, err := d.client.RefreshCheck(&client.RefreshCheckOptions{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,12 +184,17 @@ func (d *daemon) runCheck(t *testing.T) error {
 	return nil
 }
 
-// wantCheck runs the check until its status is as wanted.
+// wantCheck runs the check whether the program answers until its status is as wanted.
 func (d *daemon) wantCheck(t *testing.T, status client.CheckStatus) {
 	t.Helper()
+	d.wantCheckOf(t, service, status)
+}
+
+func (d *daemon) wantCheckOf(t *testing.T, name string, status client.CheckStatus) {
+	t.Helper()
 	eventually(t, func() error {
-		failed := d.runCheck(t)
-		if got := d.check(t); got.Status != status || (failed == nil) != (status == client.CheckStatusUp) {
+		failed := d.runCheck(t, name)
+		if got := d.check(t, name); got.Status != status || (failed == nil) != (status == client.CheckStatusUp) {
 			return errors.Join(fmt.Errorf("check is %+v: want %s", got, status), failed)
 		}
 		return nil

@@ -163,7 +163,9 @@ func TestSidecarPermission(t *testing.T) {
 				if want := "may not list pods of " + test.where + ": juju trust " + app + " --scope=cluster, or bind a role"; c.Problem != want {
 					t.Fatalf("the problem is %+v, want %s", c, want)
 				}
+				u.wantCheckOf(t, service+"-ready", client.CheckStatusDown)
 				apply(t, c.Manifest)
+				u.wantCheckOf(t, service+"-ready", client.CheckStatusUp)
 				eventually(t, func() error {
 					if c = u.reconcile(t, given); c.Summary != "0 targets, not scraped yet" {
 						return fmt.Errorf("with its manifest applied: %+v", c)
@@ -257,10 +259,15 @@ func TestSidecarPlan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.Services) != 1 || len(p.Checks) != 1 {
-			t.Errorf("services %v, checks %v, want one of each", p.Services, p.Checks)
+		if len(p.Services) != 1 || len(p.Checks) != 2 {
+			t.Errorf("services %v, checks %v, want one and two", p.Services, p.Checks)
 		}
-		s, check := p.Services[service], p.Checks[service]
+		for _, check := range p.Checks {
+			if check.Level != plan.UnsetLevel {
+				t.Errorf("level of check %s is %q", check.Name, check.Level)
+			}
+		}
+		s := p.Services[service]
 		environ := []string{}
 		for variable, value := range s.Environment {
 			environ = append(environ, variable+"="+value)
@@ -273,8 +280,8 @@ func TestSidecarPlan(t *testing.T) {
 		if got, atLeast := s.KillDelay.Value, time.Duration(c.Scrape.Timeout)+slack; got <= atLeast {
 			t.Errorf("kill-delay is %s: want more than %s", got, atLeast)
 		}
-		if s.OnFailure != plan.ActionRestart || check.Level != plan.UnsetLevel {
-			t.Errorf("on-failure is %q, level of the check %q", s.OnFailure, check.Level)
+		if s.OnFailure != plan.ActionRestart {
+			t.Errorf("on-failure is %q", s.OnFailure)
 		}
 	}
 }

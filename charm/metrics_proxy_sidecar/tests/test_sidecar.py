@@ -12,7 +12,7 @@ from metrics_proxy_sidecar.__main__ import main
 from metrics_proxy_sidecar.probe import Target, find_targets
 from ops import testing
 
-from metrics_proxy_sidecar import MetricsProxy, rbac_manifest
+from metrics_proxy_sidecar import MetricsProxy, ProbeError, rbac_manifest
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "example"
 CHARM = pathlib.Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def state(*, can_connect: bool = True, planned: int = 3) -> testing.State:
 
 @pytest.mark.parametrize(
     ("unit", "planned", "index", "count"),
-    [(0, 1, "0", "1"), (1, 3, "1", "3"), (4, 3, "4", "5"), (1, 1, "0", "1")],
+    [(0, 1, "0", "1"), (1, 3, "1", "3"), (4, 3, "4", "5"), (1, 1, "1", "2")],
 )
 def test_example(example: ModuleType, unit: int, planned: int, index: str, count: str):
     context = testing.Context(example.GatewayCharm, charm_root=EXAMPLE, unit_id=unit)
@@ -55,13 +55,14 @@ def test_example(example: ModuleType, unit: int, planned: int, index: str, count
     environment = service.environment
     assert environment["POD_LABEL_SELECTOR"] == "gateway=public"
     assert (environment["SHARD_INDEX"], environment["SHARD_COUNT"]) == (index, count)
-    assert out.unit_status == testing.ActiveStatus()
+    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to answer")
+    assert out.opened_ports == {testing.TCPPort(port) for port in (9100, 15090, 5055)}
 
 
 def test_example_before_pebble(example: ModuleType):
     context = testing.Context(example.GatewayCharm, charm_root=EXAMPLE)
     out = context.run(context.on.config_changed(), state(can_connect=False))
-    assert out.unit_status == testing.ActiveStatus()
+    assert out.unit_status == testing.WaitingStatus("waiting for Pebble")
 
 
 def test_example_jobs(example: ModuleType):
@@ -85,6 +86,9 @@ def test_example_pods_are_selected(example: ModuleType):
                 "prometheus.io/scheme": "http",
             },
         }
+
+
+CONTAINER = testing.Container("metrics-proxy", can_connect=True)
 
 
 class Bare(ops.CharmBase):
@@ -133,6 +137,45 @@ def test_without_own_metrics():
         assert len(manager.charm.proxy.scrape_jobs) == 1
 
 
+def test_each_unit_asks_all_pods_unless_told():
+    class Alone(Bare):
+        parameters = {"selector": "a"}  # noqa: RUF012
+
+    meta = {"name": "bare", "containers": {"metrics-proxy": {}}}
+    context = testing.Context(Alone, meta=meta, unit_id=2)
+    with context(context.on.start(), testing.State(containers={CONTAINER})) as manager:
+        environment = manager.charm.proxy.layer.services["metrics-proxy"].environment
+        assert (environment["SHARD_INDEX"], environment["SHARD_COUNT"]) == ("0", "1")
+
+
+def test_looks_again_after_reconcile(monkeypatch: pytest.MonkeyPatch):
+    class Sidecar(Bare):
+        parameters = {"selector": "a"}  # noqa: RUF012
+
+    def nobody(_port: int) -> None:
+        raise ProbeError("nobody answers")
+
+    monkeypatch.setattr("metrics_proxy_sidecar.probe.ask_ready", nobody)
+    context = testing.Context(Sidecar, meta={"name": "bare", "containers": {"metrics-proxy": {}}})
+    with context(context.on.start(), testing.State(containers={CONTAINER})) as manager:
+        proxy = manager.charm.proxy
+        assert proxy.waiting() == "waiting for metrics-proxy to start"
+        proxy.reconcile()
+        assert proxy.waiting() == "waiting for metrics-proxy to answer"
+
+
+def test_scrape_waits_longer_than_the_proxy(monkeypatch: pytest.MonkeyPatch):
+    class Sidecar(Bare):
+        parameters = {"selector": "a", "port": 1234, "scrape_timeout": "90s"}  # noqa: RUF012
+
+    asked = []
+    monkeypatch.setattr("metrics_proxy_sidecar.probe.scrape", lambda *how: asked.append(how) or [])
+    context = testing.Context(Sidecar, meta={"name": "bare", "containers": {"metrics-proxy": {}}})
+    with context(context.on.start(), testing.State(containers={CONTAINER})) as manager:
+        assert manager.charm.proxy.targets() == []
+    assert asked == [(1234, 95)]
+
+
 def test_service_that_does_not_run():
     class Sidecar(Bare):
         parameters = {"selector": "a"}  # noqa: RUF012
@@ -146,11 +189,13 @@ def test_service_that_does_not_run():
                 {"services": {"metrics-proxy": {"override": "replace", "command": "x"}}}
             )
         },
-        service_statuses={"metrics-proxy": ops.pebble.ServiceStatus.INACTIVE},
+        service_statuses={"metrics-proxy": ops.pebble.ServiceStatus.ERROR},
     )
-    with context(context.on.start(), testing.State(containers={container})) as manager:
+    model = testing.Model("prod")
+    state = testing.State(containers={container}, model=model)
+    with context(context.on.start(), state) as manager:
         assert manager.charm.proxy.problem() == (
-            "metrics-proxy does not run: see juju ssh --container metrics-proxy bare/0 pebble logs"
+            "metrics-proxy does not run: see kubectl logs -n prod bare-0 -c metrics-proxy"
         )
 
 

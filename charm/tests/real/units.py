@@ -1,7 +1,8 @@
 """Runs units of the charm, related to Prometheus, and prints what comes of it, as JSON.
 
-units.py SELECTOR ADDRESS...: a unit at each address. It prints the plan of each container,
-and the scrape configurations that the library of the Prometheus charm makes of the relation.
+units.py CONFIG ADDRESS...: a unit at each address; CONFIG is the application's, as JSON. It
+prints the plan of each container, and the scrape configurations that the library of the
+Prometheus charm makes of the relation.
 """
 
 import json
@@ -29,7 +30,7 @@ class Prometheus(ops.CharmBase):
 
 
 def run_unit(
-    number: int, planned: int, selector: str, address: str
+    number: int, planned: int, config: dict[str, str], address: str
 ) -> tuple[str, testing.Relation]:
     """Return the plan of the unit's container, and its side of the relation."""
     relation = testing.Relation(METRICS_ENDPOINT)
@@ -37,7 +38,7 @@ def run_unit(
     state = testing.State(
         leader=number == 0,
         planned_units=planned,
-        config={"pod-label-selector": selector, "namespaces": "*"},
+        config=config,
         containers={testing.Container(CONTAINER, can_connect=True)},
         relations={relation},
         networks={testing.Network(METRICS_ENDPOINT, bind_addresses=[network])},
@@ -65,9 +66,9 @@ def expand(units: list[testing.Relation]) -> list[dict[str, object]]:
         return manager.charm.consumer.jobs()
 
 
-selector, *addresses = sys.argv[1:]
+config, *addresses = json.loads(sys.argv[1]), *sys.argv[2:]
 plans, units = zip(
-    *(run_unit(i, len(addresses), selector, address) for i, address in enumerate(addresses)),
+    *(run_unit(i, len(addresses), config, address) for i, address in enumerate(addresses)),
     strict=True,
 )
 json.dump({"plans": plans, "scrape_configs": expand(list(units))}, sys.stdout)

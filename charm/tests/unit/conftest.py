@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Iterator
 
+import ops
 import pytest
 from ops import testing
-from states import CHARM, VERSION, Proxy
+from states import CHARM, ROCK, VERSION, Proxy
 
 from charm import CONTAINER, MetricsProxyCharm
 
@@ -29,9 +30,17 @@ def context() -> testing.Context[MetricsProxyCharm]:
 @pytest.fixture
 def state(proxy: Proxy) -> testing.State:
     """A leader alone, with a selector and Pebble, before the first reconcile."""
+    inactive = {"metrics-proxy": ops.pebble.ServiceStatus.INACTIVE}
+    container = testing.Container(
+        CONTAINER,
+        can_connect=True,
+        execs={VERSION},
+        layers={"001-rockcraft": ROCK},
+        service_statuses=inactive,
+    )
     return testing.State(
         leader=True,
         config={"pod-label-selector": "app=web", "port": proxy.port},
-        containers={testing.Container(CONTAINER, can_connect=True, execs={VERSION})},
+        containers={container},
         model=testing.Model("prod", type="kubernetes"),
     )

@@ -13,6 +13,26 @@ from charm import CONTAINER, MetricsProxyCharm
 
 CHARM = pathlib.Path(__file__).parents[2]
 Context = testing.Context[MetricsProxyCharm]
+ROCK = ops.pebble.Layer(
+    {
+        "services": {
+            "metrics-proxy": {
+                "override": "replace",
+                "startup": "enabled",
+                "command": "/bin/metrics-proxy",
+                "on-failure": "shutdown",
+            }
+        },
+        "checks": {
+            "metrics-proxy": {
+                "override": "replace",
+                "threshold": 3,
+                "exec": {"command": "/bin/metrics-proxy healthcheck"},
+            }
+        },
+    }
+)
+"""The layer of the rock, which Juju's Pebble has from the start."""
 DOWN = testing.CheckInfo("metrics-proxy", status=ops.pebble.CheckStatus.DOWN, failures=3)
 UP = testing.CheckInfo("metrics-proxy")
 VERSION = testing.Exec(["metrics-proxy", "version"], stdout="metrics-proxy 0.1\n")

@@ -27,6 +27,18 @@ def test_scrape(context: Context, state: testing.State, proxy: Proxy):
     assert context.action_results == {"answer": proxy.metrics.text}
 
 
+@pytest.mark.parametrize(("action", "result"), [("list-targets", "targets"), ("scrape", "answer")])
+def test_long_results(
+    context: Context, state: testing.State, proxy: Proxy, action: str, result: str
+):
+    proxy.metrics.text *= 5000
+    context.run(context.on.action(action), state)
+    assert context.action_results
+    text = context.action_results[result]
+    assert len(text) < 100_000
+    assert text.endswith(" lines more")
+
+
 @pytest.mark.parametrize("action", ["list-targets", "scrape"])
 def test_action_without_answer(context: Context, state: testing.State, proxy: Proxy, action: str):
     proxy.metrics = Answer(503, "metrics-proxy is not ready: because\n")

@@ -8,6 +8,7 @@ brings the real one to lib/, and then this tests it.
 import inspect
 import json
 import pathlib
+from dataclasses import replace
 
 import ops
 import pytest
@@ -108,6 +109,30 @@ def test_what_every_unit_writes(context: testing.Context[Provider], relation: te
     assert data.local_unit_data["prometheus_scrape_unit_address"] == "192.0.2.0"
     assert data.local_unit_data["prometheus_scrape_unit_name"] == "provider/0"
     assert "prometheus_scrape_unit_path" not in data.local_unit_data  # for it is empty
+
+
+def test_alert_rules(relation: testing.Relation, tmp_path: pathlib.Path):
+    rules = tmp_path / "src/prometheus_alert_rules"
+    rules.mkdir(parents=True)
+    (rules / "a.rules").write_text(
+        "groups: [{name: a, rules: [{alert: Late, expr: 'up{%%juju_topology%%} == 0'}]}]"
+    )
+    context = testing.Context(Provider, meta=META, charm_root=tmp_path)
+    out = context.run(context.on.config_changed(), state(relation))
+    groups = app_data(out, relation, "alert_rules")["groups"]
+    assert "Late" in [rule["alert"] for group in groups for rule in group["rules"]]
+
+
+def test_two_containers(relation: testing.Relation):
+    """Only update-status makes it write the jobs, unless it is told of other events."""
+    meta = {**META, "containers": {"c": {}, "d": {}}}
+    context = testing.Context(Provider, meta=meta)
+    both = {testing.Container(name, can_connect=True) for name in "cd"}
+    before = replace(state(relation), containers=both)
+    ready = context.run(context.on.pebble_ready(before.get_container("c")), before)
+    assert "scrape_jobs" not in ready.get_relation(relation.id).local_app_data
+    later = context.run(context.on.update_status(), before)
+    assert len(app_data(later, relation, "scrape_jobs")) == 2
 
 
 @pytest.mark.parametrize("event", ["relation_changed", "update_status"])

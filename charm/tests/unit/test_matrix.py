@@ -3,15 +3,14 @@
 import itertools
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-import ops
 import pytest
 from ops import testing
 from states import (
     CHARM,
     DOWN,
-    VERSION,
     Answer,
     Proxy,
     jobs_of,
@@ -47,11 +46,11 @@ HEALTH = {
     "well": ("active", "1 of 2 targets up"),
     "API server away": ("waiting", "no route to host"),
     "forbidden": ("blocked", "juju trust metrics-proxy-k8s --scope=cluster"),
-    "hangs": ("blocked", "pebble logs"),
+    "hangs": ("blocked", "see kubectl logs -n prod metrics-proxy-k8s-"),
 }
 LOKI = {0: {"endpoint": '{"url": "http://10.0.0.9:3100/loki/api/v1/push"}'}}
-LAYER = ops.pebble.Layer(
-    {"checks": {"metrics-proxy": {"override": "replace", "exec": {"command": "x"}, "threshold": 3}}}
+FORBIDDEN = (
+    "metrics-proxy is not ready: pods of all namespaces are not known yet: pods is forbidden: no\n"
 )
 
 
@@ -69,10 +68,10 @@ def with_health(state: testing.State, health: str, proxy: Proxy, nobody: int) ->
     if health == "API server away":
         proxy.ready = Answer(503, "metrics-proxy is not ready: no route to host\n")
     if health == "forbidden":
-        proxy.ready = Answer(503, "metrics-proxy is not ready: pods is forbidden\n")
+        proxy.ready = Answer(503, FORBIDDEN)
     if health == "hangs":
         state = with_config(state, port=nobody)
-        return with_container(state, layers={"metrics-proxy": LAYER}, check_infos={DOWN})
+        return with_container(state, check_infos={DOWN})
     return state
 
 
@@ -85,6 +84,7 @@ def test_reconcile(
     units: int,
     related: set[str],
     health: str,
+    state: testing.State,
     proxy: Proxy,
     nobody: int,
     *,
@@ -95,14 +95,7 @@ def test_reconcile(
         name: testing.Relation(name, remote_units_data=LOKI if name == LOGGING else {0: {}})
         for name in related
     }
-    before = testing.State(
-        leader=leader,
-        planned_units=units,
-        config={"pod-label-selector": "app=web", "port": proxy.port},
-        containers={testing.Container(CONTAINER, can_connect=True, execs={VERSION})},
-        relations=set(relations.values()),
-        model=testing.Model("prod", type="kubernetes"),
-    )
+    before = replace(state, leader=leader, planned_units=units, relations=set(relations.values()))
     before = with_config(with_health(before, health, proxy, nobody), **options)
     context = testing.Context(MetricsProxyCharm, charm_root=CHARM, unit_id=units - 1)
     out = run(context, before)
@@ -113,15 +106,15 @@ def test_reconcile(
     assert out.unit_status.name == status
     assert text in out.unit_status.message
 
-    runs = not mistake and health != "no Pebble"
-    assert ("metrics-proxy" in container.plan.services) == runs
-    if runs:
-        environment = service_of(out).environment
-        assert environment["POD_LABEL_SELECTOR"] == "app=web"
-        assert environment["PORT"] == str(port)
-        assert environment["SHARD_INDEX"] == str(units - 1)
-        assert environment["SHARD_COUNT"] == str(units)
-        assert container.plan.checks["metrics-proxy"].exec != LAYER.checks["metrics-proxy"].exec
+    service = service_of(out)
+    if mistake or health == "no Pebble":
+        assert service == service_of(before)
+    else:
+        assert service.environment["POD_LABEL_SELECTOR"] == "app=web"
+        assert service.environment["PORT"] == str(port)
+        assert service.environment["SHARD_INDEX"] == str(units - 1)
+        assert service.environment["SHARD_COUNT"] == str(units)
+        assert set(container.plan.checks) == {"metrics-proxy", "metrics-proxy-ready"}
     opened = set() if mistake else {testing.TCPPort(port), testing.TCPPort(5055)}
     assert out.opened_ports == opened
     assert out.workload_version == ("0.1" if health != "no Pebble" else "")
@@ -130,6 +123,6 @@ def test_reconcile(
     assert bool(container.plan.log_targets) == forwards
     if METRICS_ENDPOINT in related:
         jobs = jobs_of(out, relations[METRICS_ENDPOINT])
-        assert bool(jobs) == (leader and not mistake)
+        assert bool(jobs) == leader
         for job, at in zip(jobs, (port, 5055), strict=False):
             assert job["static_configs"] == [{"targets": [f"*:{at}"]}]

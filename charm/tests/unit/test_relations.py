@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import ops
 import pytest
 from ops import testing
 from states import (
@@ -25,6 +26,9 @@ def test_tells_prometheus_the_jobs(context: Context, state: testing.State, proxy
     assert (pods["scrape_interval"], pods["scrape_timeout"]) == ("91s", "91s")
     assert own["static_configs"] == [{"targets": ["*:5055"]}]
     assert (own["scrape_interval"], own["scrape_timeout"]) == ("60s", "10s")
+    rules = json.loads(out.get_relation(relation.id).local_app_data["alert_rules"])
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert {"MetricsProxyTargetDown", "MetricsProxyNotReady"} <= alerts
 
 
 @pytest.mark.parametrize(
@@ -85,8 +89,14 @@ def test_forwards_logs(context: Context, state: testing.State):
     [target] = related.get_container(CONTAINER).plan.log_targets.values()
     assert (target.type, target.services) == ("loki", ["all"])
     assert target.location == "http://10.0.0.9:3100/loki/api/v1/push"
-    assert target.labels["juju_unit"] == "metrics-proxy-k8s/0"
-    assert target.labels["juju_model"] == "prod"
+    assert target.labels == {
+        "product": "Juju",
+        "charm": "metrics-proxy-k8s",
+        "juju_model": "prod",
+        "juju_model_uuid": state.model.uuid,
+        "juju_application": "metrics-proxy-k8s",
+        "juju_unit": "metrics-proxy-k8s/0",
+    }
 
     again = run(context, related, "update_status")
     assert again.get_container(CONTAINER).plan == related.get_container(CONTAINER).plan
@@ -94,6 +104,46 @@ def test_forwards_logs(context: Context, state: testing.State):
     broken = context.run(context.on.relation_broken(loki), related)
     [target] = broken.get_container(CONTAINER).plan.log_targets.values()
     assert target.services == []
+
+
+def loki_unit(number: int) -> dict[str, str]:
+    return {"endpoint": json.dumps({"url": f"http://10.0.0.{number}:3100/loki/api/v1/push"})}
+
+
+def test_forwards_logs_to_each_unit(context: Context, state: testing.State):
+    def locations(out: testing.State) -> dict[str, list[str]]:
+        targets = out.get_container(CONTAINER).plan.log_targets.values()
+        return {target.location.partition(":3100")[0]: target.services for target in targets}
+
+    units = {0: loki_unit(0), 1: loki_unit(1)}
+    first = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data=units)
+    second = testing.Relation(LOGGING, remote_app_name="other", remote_units_data={0: loki_unit(2)})
+    out = run(context, replace(state, relations={first, second}))
+    everyone = {f"http://10.0.0.{unit}": ["all"] for unit in range(3)}
+    assert locations(out) == everyone
+
+    left = replace(first, remote_units_data={1: loki_unit(1)})
+    departed = replace(out, relations={left, second})
+    out = context.run(context.on.relation_departed(left, remote_unit=0), departed)
+    assert locations(out) == {**everyone, "http://10.0.0.0": []}
+
+
+def test_log_targets_are_added_once(
+    context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
+):
+    added = []
+    add_layer = ops.Container.add_layer
+
+    def count(container: ops.Container, label: str, *rest: Any, **more: Any) -> None:
+        added.append(label)
+        add_layer(container, label, *rest, **more)
+
+    monkeypatch.setattr(ops.Container, "add_layer", count)
+    loki = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data={0: LOKI})
+    related = run(context, replace(state, relations={loki}))
+    broken = run(context, replace(related, relations=set()))
+    run(context, broken)
+    assert added.count("log-forwarding") == 2  # one to begin, one to end
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])

@@ -79,38 +79,42 @@ def test_port_of_own_metrics(context: Context, state: testing.State):
     )
 
 
-FORBIDDEN = (
-    "metrics-proxy is not ready: pods of namespace prod are not known yet: pods is forbidden: "
-    'User "system:serviceaccount:prod:x" cannot list resource "pods": want a Role\n'
-)
+TRUST = "juju trust metrics-proxy-k8s --scope=cluster"
+REFUSED = 'pods is forbidden: User "system:serviceaccount:prod:x" cannot list: want a Role'
+REMEDY = f"{TRUST}, or apply what juju run metrics-proxy-k8s/0 show-rbac prints"
 
 
 @pytest.mark.parametrize(
-    ("namespaces", "message"),
+    ("reasons", "where"),
     [
-        ("", "may not list pods of prod: juju trust metrics-proxy-k8s --scope=cluster, or "),
-        ("*", "may not list pods of all namespaces: juju trust metrics-proxy-k8s --scope=cluster"),
-        ("a,b", "may not list pods of a, b: juju trust metrics-proxy-k8s --scope=cluster"),
+        ([f"pods of namespace prod are not known yet: {REFUSED}"], "prod"),
+        ([f"pods of all namespaces are not known yet: {REFUSED}"], "all namespaces"),
+        (
+            [
+                f"pods of namespace a are not known yet: {REFUSED}",
+                "pods of namespace b are not known yet: no answer from the API server yet",
+                f"pods of namespace c are not known yet: {REFUSED}",
+            ],
+            "a, c",
+        ),
     ],
 )
 def test_forbidden(
-    context: Context, state: testing.State, proxy: Proxy, namespaces: str, message: str
+    context: Context, state: testing.State, proxy: Proxy, reasons: list[str], where: str
 ):
-    proxy.ready = Answer(503, FORBIDDEN)
-    out = run(context, with_config(state, namespaces=namespaces))
-    assert isinstance(out.unit_status, testing.BlockedStatus)
-    assert out.unit_status.message.startswith(message)
+    proxy.ready = Answer(503, "metrics-proxy is not ready: " + "\n".join(reasons) + "\n")
+    out = run(context, state)
+    assert out.unit_status == testing.BlockedStatus(f"may not list pods of {where}: {REMEDY}")
 
 
 def test_forbidden_since_the_first_list(context: Context, state: testing.State, proxy: Proxy):
-    then = "pods of namespace prod may be out of date: pods is forbidden: want a Role\n"
+    then = f"pods of namespace prod may be out of date: {REFUSED}\n"
     proxy.ready = Answer(200, ready("2 of 2 up at the last scrape", then))
     out = run(context, state)
     assert isinstance(out.unit_status, testing.BlockedStatus)
     assert out.unit_status.message.startswith("may not list pods of prod: juju trust ")
 
 
-TRUST = "juju trust metrics-proxy-k8s --scope=cluster"
 WATCH_FORBIDDEN = "pods of namespace prod are listed every 10s, for they may not be watched: want\n"
 
 
@@ -127,13 +131,17 @@ WATCH_FORBIDDEN = "pods of namespace prod are listed every 10s, for they may not
             ready("2 of 2 up at the last scrape", "pods of x may be out of date: no\nroute\n"),
             "2 of 2 targets up; pods of x may be out of date: no route",
         ),
+        (
+            ready("2 of 2 up at the last scrape", "pods of namespace forbidden: no route\n"),
+            "2 of 2 targets up; pods of namespace forbidden: no route",
+        ),
     ],
 )
 def test_active(context: Context, state: testing.State, proxy: Proxy, text: str, message: str):
     proxy.ready = Answer(200, text)
     out = run(context, state)
     assert out.unit_status == testing.ActiveStatus(message)
-    assert set(proxy.asked) == {"/-/ready"}
+    assert proxy.asked == ["/-/ready"]
 
 
 def test_api_server_away(context: Context, state: testing.State, proxy: Proxy):
@@ -162,7 +170,9 @@ def test_first_list_in_progress(
 
 def test_waits_for_the_first_list(context: Context, state: testing.State, proxy: Proxy):
     proxy.first_ready = [NO_ANSWER_YET, NO_ANSWER_YET]
-    proxy.ready = Answer(503, FORBIDDEN)
+    proxy.ready = Answer(
+        503, f"metrics-proxy is not ready: pods of all namespaces are not known yet: {REFUSED}\n"
+    )
     out = run(context, state)
     assert isinstance(out.unit_status, testing.BlockedStatus)
     assert proxy.asked.count("/-/ready") == 3
@@ -187,7 +197,7 @@ def test_does_not_answer(context: Context, deaf: testing.State):
     assert isinstance(out.unit_status, testing.BlockedStatus)
     assert out.unit_status.message.startswith("cannot ask metrics-proxy at http://127.0.0.1:")
     assert out.unit_status.message.endswith(
-        "juju ssh --container metrics-proxy metrics-proxy-k8s/0 pebble logs"
+        "see kubectl logs -n prod metrics-proxy-k8s-0 -c metrics-proxy"
     )
 
 
@@ -209,7 +219,34 @@ def failed_change(*lines: str) -> ops.pebble.ChangeError:
     return ops.pebble.ChangeError("cannot perform", ops.pebble.Change.from_dict(change))
 
 
-TAKEN = "metrics-proxy: {} is {}: cannot listen there, want a free port: listen tcp: in use"
+TAKEN = (
+    "metrics-proxy: {} is {}: cannot listen there, want a free port: "
+    "listen tcp: bind: address already in use"
+)
+
+
+def test_layer_that_pebble_refuses(
+    context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ops.pebble.APIError({}, 400, "Bad Request", "cannot parse layer")
+
+    monkeypatch.setattr(ops.Container, "add_layer", refuse)
+    out = run(context, state)
+    assert out.unit_status == testing.BlockedStatus(
+        "metrics-proxy does not start: cannot parse layer"
+    )
+
+
+def test_restart_that_takes_long(
+    context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
+):
+    def replan(_: ops.Container) -> None:
+        raise ops.pebble.TimeoutError
+
+    monkeypatch.setattr(ops.Container, "replan", replan)
+    out = run(context, state)
+    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to start")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +259,10 @@ TAKEN = "metrics-proxy: {} is {}: cannot listen there, want a free port: listen 
         (
             [TAKEN.format("METRICS_HTTP_PORT", 5055)],
             "port 5055 is in use in this pod: this charm must give metrics-proxy another own_port",
+        ),
+        (
+            [TAKEN.format("PORT", 80).replace("address already in use", "permission denied")],
+            "metrics-proxy does not start: PORT is 80: cannot listen there",
         ),
         (
             [TAKEN.format("PORT", 1), "metrics-proxy: no memory", "a thought"],

@@ -1,5 +1,6 @@
 """What runs, for each event, option and unit."""
 
+import pathlib
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_runs_what_the_configuration_says(context: Context, state: testing.State
     assert out.unit_status == testing.ActiveStatus("1 of 2 targets up")
 
 
-EVENTS = ["start", "config_changed", "upgrade_charm", "update_status"]
+EVENTS = ["install", "start", "config_changed", "upgrade_charm", "update_status", "stop"]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,28 @@ def test_events_of_relations(context: Context, state: testing.State, endpoint: s
     assert service_of(out).environment["POD_LABEL_SELECTOR"] == "app=web"
 
 
+@pytest.mark.parametrize("event", ["created", "broken"])
+@pytest.mark.parametrize("endpoint", ["charm-tracing", "receive-ca-cert", METRICS_ENDPOINT])
+def test_events_of_what_is_no_concern(
+    context: Context, state: testing.State, endpoint: str, event: str
+):
+    relation = testing.Relation(endpoint)
+    happens = getattr(context.on, f"relation_{event}")(relation)
+    out = context.run(happens, replace(state, relations={relation}))
+    assert out.unit_status == testing.ActiveStatus("1 of 2 targets up")
+
+
+def test_actions_keep_the_status(
+    context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
+):
+    def replan(_: ops.Container) -> None:
+        raise ops.pebble.APIError({}, 400, "Bad Request", "no")
+
+    monkeypatch.setattr(ops.Container, "replan", replan)
+    out = context.run(context.on.action("show-rbac"), state)
+    assert out.unit_status == testing.BlockedStatus("metrics-proxy does not start: no")
+
+
 def test_same_configuration_changes_nothing(context: Context, state: testing.State):
     first = run(context, state)
     second = run(context, first, "update_status")
@@ -123,9 +146,26 @@ def test_same_configuration_changes_nothing(context: Context, state: testing.Sta
     assert other.get_container(CONTAINER).plan != first.get_container(CONTAINER).plan
 
 
+def test_other_port(context: Context, state: testing.State, proxy: Proxy):
+    first = run(context, with_config(state, port=16000))
+    assert first.opened_ports == {testing.TCPPort(16000), testing.TCPPort(5055)}
+    second = run(context, with_config(first, port=proxy.port))
+    assert second.opened_ports == {testing.TCPPort(proxy.port), testing.TCPPort(5055)}
+    check = second.get_container(CONTAINER).plan.checks["metrics-proxy-ready"]
+    assert check.http == {"url": f"http://127.0.0.1:{proxy.port}/-/ready"}
+    assert check.level == ops.pebble.CheckLevel.UNSET
+
+
 @pytest.mark.parametrize(
     ("unit", "planned", "index", "count"),
-    [(0, 1, "0", "1"), (0, 3, "0", "3"), (2, 3, "2", "3"), (2, 2, "2", "3"), (0, 0, "0", "1")],
+    [
+        (1, 1, "1", "2"),
+        (0, 1, "0", "1"),
+        (0, 3, "0", "3"),
+        (2, 3, "2", "3"),
+        (2, 2, "2", "3"),
+        (0, 0, "0", "1"),
+    ],
 )
 def test_units_share_the_pods(
     state: testing.State, unit: int, planned: int, index: str, count: str
@@ -143,6 +183,19 @@ def test_units_share_the_pods(
 def test_namespaces(context: Context, state: testing.State, namespaces: str, want: str | None):
     out = run(context, with_config(state, namespaces=namespaces))
     assert service_of(out).environment.get("NAMESPACES") == want
+
+
+def test_namespace_of_the_model(
+    context: Context,
+    state: testing.State,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """That of a controller's model has another name."""
+    file = tmp_path / "namespace"
+    file.write_text("controller-prod\n")
+    monkeypatch.setattr("metrics_proxy_sidecar.environment._NAMESPACE_FILE", file)
+    assert service_of(run(context, state)).environment["NAMESPACES"] == "controller-prod"
 
 
 def test_version_that_cannot_be_asked(context: Context, state: testing.State):

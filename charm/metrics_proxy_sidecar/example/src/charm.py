@@ -22,28 +22,24 @@ class GatewayCharm(ops.CharmBase):
         self.metrics = MetricsEndpointProvider(
             self,
             jobs=[*OWN, *self.proxy.scrape_jobs],
+            # With two containers it would only write the jobs at update-status.
             refresh_event=[self.on.gateway_pebble_ready, self.on.upgrade_charm],
         )
-        for event in (
-            self.on.config_changed,
-            self.on.upgrade_charm,
-            self.on.update_status,
-            self.on.metrics_proxy_pebble_ready,
-            self.on.metrics_proxy_pebble_check_failed,
-            self.on.metrics_proxy_pebble_check_recovered,
-            self.on.units_relation_joined,  # the number of units changes
-            self.on.units_relation_departed,
-        ):
-            framework.observe(event, self._reconcile)
+        for name, event in self.on.events().items():
+            if not name.startswith("collect_"):
+                framework.observe(event, self._reconcile)
         framework.observe(self.on.collect_unit_status, self._on_collect_unit_status)
 
     def _reconcile(self, _: ops.EventBase) -> None:
         self.proxy.reconcile()  # on every unit, not on the leader alone
+        self.unit.set_ports(9100, *self.proxy.ports)
 
     def _on_collect_unit_status(self, event: ops.CollectStatusEvent) -> None:
         if problem := self.proxy.problem():
             event.add_status(ops.BlockedStatus(problem))
-        event.add_status(ops.ActiveStatus())
+        if reason := self.proxy.waiting():
+            event.add_status(ops.WaitingStatus(reason))
+        event.add_status(ops.ActiveStatus(self.proxy.summary()))
 
     def pod_metadata(self) -> dict[str, dict[str, str]]:
         """Return what the pods that this charm makes need, to be asked at port 9100."""

@@ -29,16 +29,18 @@ def make_environment(
     target_labels: str,
     log_level: str,
     memory_limit: str,
+    shard_count: int | None,
     shard_index: int | None,
-    shard_count: int,
     own_port: int,
 ) -> dict[str, str]:
     """Return all variables, those with an empty value too, right or wrong.
 
     The parameters are those of MetricsProxy.
     """
+    if shard_count is None:
+        shard_count, shard_index = 1, 0
     if shard_index is None:
-        shard_index = int(unit_name().rpartition("/")[2] or 0) if shard_count > 1 else 0
+        shard_index = int(unit_name().rpartition("/")[2] or 0)
     if shard_index >= 0:
         # A unit that is on its way out may have a number past the units planned.
         shard_count = max(shard_count, shard_index + 1)

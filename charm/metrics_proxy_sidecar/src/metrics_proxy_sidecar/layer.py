@@ -9,7 +9,7 @@ from ops import pebble
 from metrics_proxy_sidecar.settings import effective, parse_duration
 
 SERVICE = "metrics-proxy"
-"""Name of the service, of its check and of the layer."""
+"""Name of the service, of the check whether it answers, and of the layer."""
 
 # What the program gives itself beyond SCRAPE_TIMEOUT when it stops, and some more.
 _STOP_SECONDS = 15 + 5
@@ -20,7 +20,8 @@ _LEAST_INTERVAL = 60
 
 def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
     """Return the layer for a valid environment of the program."""
-    kill_delay = _timeout_seconds(effective(environment)) + _STOP_SECONDS
+    settings = effective(environment)
+    kill_delay = _timeout_seconds(settings) + _STOP_SECONDS
     return pebble.Layer(
         {
             "summary": "metrics-proxy",
@@ -35,15 +36,23 @@ def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
                     "environment": {k: v for k, v in environment.items() if v},
                 }
             },
+            # No levels: the pod of a charm is not unready because of its sidecar.
             "checks": {
                 SERVICE: {
                     "override": "replace",
-                    # No level: the pod of a charm is not unready because of its sidecar.
                     "period": "10s",
                     "timeout": "5s",
                     "threshold": 3,
                     "exec": {"command": "metrics-proxy healthcheck", "service-context": SERVICE},
-                }
+                },
+                # It fails while the pods cannot be listed, so that an event tells when they can.
+                f"{SERVICE}-ready": {
+                    "override": "replace",
+                    "period": "10s",
+                    "timeout": "5s",
+                    "threshold": 1,
+                    "http": {"url": f"http://127.0.0.1:{settings['PORT']}/-/ready"},
+                },
             },
         }
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 # Never by way of a proxy that the environment names.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _READY = re.compile(r"metrics-proxy is ready: (\d+) targets(?:, (\d+) of (\d+) up)?.*")
+_FORBIDDEN = re.compile(r"pods of (?:all namespaces|namespace (\S+)) .* is forbidden:")
 _UP = re.compile(r"up\{(.*)\} ([01])\n?")
 
 
@@ -32,6 +33,12 @@ class Readiness:
             return ""
         known, up, asked = match.groups()
         return f"{up} of {asked} targets up" if up else f"{known} targets, not scraped yet"
+
+    @property
+    def forbidden(self) -> list[str] | None:
+        """The namespaces whose pods may not be listed, empty if it is all; else None."""
+        found = [match[1] for match in _FORBIDDEN.finditer(self.text)]
+        return list(filter(None, found)) if found else None
 
     @property
     def reason(self) -> str:

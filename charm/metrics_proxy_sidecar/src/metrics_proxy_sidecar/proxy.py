@@ -1,5 +1,6 @@
 """MetricsProxy: the sidecar as a charm sees it."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -47,12 +48,14 @@ class MetricsProxy:
         target_labels: labels of each sample, NAME=SOURCE with commas between.
         log_level: debug, info, warn or error.
         memory_limit: auto, none, or a size.
+        shard_count: into how many parts the pods are divided: self.app.planned_units(). If
+            None each unit asks all pods, and Prometheus has each series once a unit.
         shard_index: which part of the pods this unit asks; the unit's number if None.
-        shard_count: into how many parts the pods are divided: self.app.planned_units(),
-            or each unit asks all pods and Prometheus has each series once a unit.
         own_port: port of the proxy's own metrics, 0 for none.
         options: how the charm's configuration calls parameters; the remedies of
             problem() then say juju config.
+        rbac_action: the charm's action that shows rbac_manifest(); the remedies of
+            problem() then say juju run.
     """
 
     def __init__(
@@ -66,10 +69,11 @@ class MetricsProxy:
         target_labels: str = "",
         log_level: str = "info",
         memory_limit: str = "auto",
+        shard_count: int | None = None,
         shard_index: int | None = None,
-        shard_count: int = 1,
         own_port: int = 5055,
         options: Mapping[str, str] | None = None,
+        rbac_action: str = "",
     ):
         self._container = container
         self._port = port
@@ -84,11 +88,11 @@ class MetricsProxy:
             target_labels=target_labels,
             log_level=log_level,
             memory_limit=memory_limit,
-            shard_index=shard_index,
             shard_count=shard_count,
+            shard_index=shard_index,
             own_port=own_port,
         )
-        self._remedies = Remedies(self._environment, options or {}, container.name)
+        self._remedies = Remedies(self._environment, options or {}, container.name, rbac_action)
         # The model's own namespace is nobody's mistake.
         given = set(self._environment) - (set() if namespaces.strip() else {"NAMESPACES"})
         self._mistakes = [m for m in find_mistakes(self._environment) if m.variable in given]
@@ -103,9 +107,10 @@ class MetricsProxy:
     def scrape_jobs(self) -> list[dict[str, Any]]:
         """The jobs for MetricsEndpointProvider, which takes none to be *:80: so never none.
 
-        In the place of a wrong port or timeout is its default, until problem() is heeded.
+        While a parameter is wrong they are for what runs since before. If nothing does,
+        wrong parameters have their defaults.
         """
-        return make_jobs(effective(self._environment))
+        return make_jobs(self._running_environment())
 
     @property
     def ports(self) -> list[int]:
@@ -128,7 +133,7 @@ class MetricsProxy:
             logger.info("Pebble in %s does not answer yet", self._container.name)
         except ops.pebble.TimeoutError:
             logger.info("Pebble in %s still restarts metrics-proxy", self._container.name)
-        except ops.pebble.ChangeError as error:
+        except (ops.pebble.ChangeError, ops.pebble.APIError) as error:
             self._failure = str(error)
             logger.error("cannot start metrics-proxy: %s", self._failure)  # noqa: TRY400
 
@@ -153,8 +158,9 @@ class MetricsProxy:
 
     def scrape(self) -> Iterator[str]:
         """Ask all pods once; yield the answer's lines. ProbeError if there is none."""
-        seconds = parse_duration(effective(self._environment)["SCRAPE_TIMEOUT"]) or 0
-        return probe.scrape(self._port, seconds + 5)
+        running = self._running_environment()
+        seconds = parse_duration(running["SCRAPE_TIMEOUT"]) or 0
+        return probe.scrape(int(running["PORT"]), seconds + 5)
 
     def version(self) -> str | None:
         """Return the program's version, or None if it cannot be asked."""
@@ -220,7 +226,7 @@ class MetricsProxy:
     def _condition_of_service(self) -> _Condition:
         """Ask Pebble and the proxy. ConnectionError of Pebble if that does not answer."""
         service = self._container.get_services(SERVICE).get(SERVICE)
-        if service is None:
+        if service is None or service.current == ops.pebble.ServiceStatus.INACTIVE:
             return _Condition(waiting="waiting for metrics-proxy to start")
         if not service.is_running():
             return _Condition(problem=f"metrics-proxy does not run: {self._remedies.see_log()}")
@@ -234,13 +240,22 @@ class MetricsProxy:
 
     def _condition_of_pods(self, readiness: probe.Readiness) -> _Condition:
         reason = readiness.reason
-        if "forbidden" in reason:
-            return _Condition(problem=self._remedies.forbidden())
+        if (forbidden := readiness.forbidden) is not None:
+            return _Condition(problem=self._remedies.forbidden(forbidden))
         if not readiness.is_ready:
             return _Condition(waiting=f"waiting for the API server: {reason}")
         if "may not be watched" in reason:
             reason = f"pods are listed, not watched ({self._remedies.trust()})"
         return _Condition(summary="; ".join(filter(None, [readiness.targets, reason])))
+
+    def _running_environment(self) -> dict[str, str]:
+        """Return the variables of what runs, or shall run, with their defaults."""
+        if self._mistakes:
+            with contextlib.suppress(ops.pebble.ConnectionError):
+                service = self._container.get_plan().services.get(SERVICE)
+                if service and service.environment:
+                    return effective(service.environment)
+        return effective(self._environment)
 
     def _wait_for_first_list(self) -> probe.Readiness:
         deadline = time.monotonic() + _FIRST_LIST_SECONDS

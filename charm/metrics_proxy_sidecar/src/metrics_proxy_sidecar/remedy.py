@@ -1,9 +1,9 @@
 """Says what somebody must do for the proxy to work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metrics_proxy_sidecar.environment import VARIABLES, app_name, unit_name
+from metrics_proxy_sidecar.environment import VARIABLES, app_name, own_namespace, unit_name
 from metrics_proxy_sidecar.layer import SERVICE
 from metrics_proxy_sidecar.settings import Mistake
 
@@ -16,6 +16,8 @@ class Remedies:
     options: Mapping[str, str]
     """How the charm's configuration calls parameters."""
     container: str
+    manifest: str
+    """The action that shows the manifest, or empty."""
 
     def mistake(self, mistake: Mistake) -> str:
         """Say what is wrong with a parameter, and how to set it."""
@@ -33,16 +35,18 @@ class Remedies:
     def failure(self, failure: str) -> str:
         """Say why the service does not start, from the text of the failed change."""
         error = _last_error(failure)
-        if "cannot listen there" in error:
+        if "cannot listen there" in error and "address already in use" in error:
             parameter = "own_port" if error.startswith("METRICS_HTTP_PORT") else "port"
             port = self.environment[VARIABLES[parameter]]
             return f"port {port} is in use in this pod: {self._set(parameter, 'FREE_PORT')}"
         return f"metrics-proxy does not start: {error}"
 
-    def forbidden(self) -> str:
-        """Say how the application may list pods."""
-        where = self.environment["NAMESPACES"].replace(",", ", ") or "all namespaces"
-        return f"may not list pods of {where}: {self.trust()}, or bind a role"
+    def forbidden(self, namespaces: Sequence[str]) -> str:
+        """Say how the application may list the pods of namespaces, or of all if there is none."""
+        where = ", ".join(namespaces) or "all namespaces"
+        manifest = f"apply what juju run {unit_name()} {self.manifest} prints"
+        bind = manifest if self.manifest else "bind a role"
+        return f"may not list pods of {where}: {self.trust()}, or {bind}"
 
     def trust(self) -> str:
         """Return the command by which the application may do all."""
@@ -50,7 +54,9 @@ class Remedies:
 
     def see_log(self) -> str:
         """Return the command that shows the proxy's log."""
-        return f"see juju ssh --container {self.container} {unit_name()} pebble logs"
+        # Not juju ssh, which wants a shell in the container.
+        pod = unit_name().replace("/", "-")
+        return f"see kubectl logs -n {own_namespace()} {pod} -c {self.container}"
 
     def _set(self, parameter: str, value: str) -> str:
         """Return the command that sets a parameter, or who has to."""

@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 import ops
+import yaml
 from cosl import JujuTopology
 
 _KEYS = {
@@ -46,8 +47,9 @@ class MetricsEndpointProvider(ops.Object):
         on = charm.on
         self.framework.observe(on[relation_name].relation_joined, self._write)
         if not refresh_event:
-            [container] = charm.meta.containers
-            refresh_event = [on[container].pebble_ready]
+            containers = list(charm.meta.containers)
+            is_alone = len(containers) == 1
+            refresh_event = [on[containers[0]].pebble_ready if is_alone else on.update_status]
         for event in refresh_event:
             self.framework.observe(event, self._write)
         self.framework.observe(on[relation_name].relation_changed, self._write_address)
@@ -74,6 +76,12 @@ class MetricsEndpointProvider(ops.Object):
             data = relation.data[charm.app]
             data["scrape_metadata"] = json.dumps(metadata)
             data["scrape_jobs"] = json.dumps(self._jobs or [_DEFAULT_JOB])
+            data["alert_rules"] = json.dumps({"groups": self._alert_groups()})
+
+    def _alert_groups(self) -> list[dict[str, Any]]:
+        rules = self._charm.charm_dir / "src/prometheus_alert_rules"
+        files = [yaml.safe_load(file.read_text()) for file in sorted(rules.glob("*.rules"))]
+        return [group for file in files for group in file["groups"]]
 
     def _write_address(self, _event: ops.EventBase | None = None) -> None:
         for relation in self._charm.model.relations[self._relation_name]:
