@@ -38,7 +38,7 @@ type Discovery struct {
 type Scrape struct {
 	Timeout        Duration    `env:"SCRAPE_TIMEOUT" envDefault:"9s" want:"a duration such as 9s, or seconds; above 0" help:"how long targets may take, at most; less where Prometheus's own timeout is shorter"`
 	ConnectTimeout Duration    `env:"CONNECT_TIMEOUT" envDefault:"2s" want:"a duration such as 2s, or seconds; above 0" help:"how long a connection to a target may take"`
-	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" want:"a whole number, 0 or more" help:"bodies read at a time; 0 = 8 per core; less than 8 counts as 8"`
+	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" want:"a whole number, 0 or more" help:"bodies read at a time; 0 = 8 per core; at most one for each 8 MiB of MEMORY_LIMIT; less than 8 counts as 8"`
 	MaxInFlight    int         `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 or more" help:"targets asked at a time; 0 = all"`
 	BodySizeLimit  Bytes       `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" want:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"largest body of a target, decoded"`
 	SampleLimit    int         `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 or more" help:"most samples of a target; 0 = no limit"`

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,7 +42,7 @@ type Client struct {
 
 // New makes a client. It keeps connections to targets open between scrapes.
 func New(opts Options) *Client {
-	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers))}
+	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers, opts.MemoryLimit))}
 	c.memory = newMemory(opts.MemoryLimit, cap(c.reading), c.reader)
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
@@ -69,13 +68,6 @@ func shapesFor(memoryLimit int64) int {
 		return most
 	}
 	return int(min(most, memoryLimit/8))
-}
-
-func workers(n int) int {
-	if n == 0 {
-		n = 8 * runtime.GOMAXPROCS(0)
-	}
-	return max(n, 8)
 }
 
 // dial makes a connection.

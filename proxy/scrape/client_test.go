@@ -136,12 +136,19 @@ func TestReadingPlaces(t *testing.T) {
 }
 
 func TestWorkers(t *testing.T) {
-	if got, want := workers(0), max(8, 8*runtime.GOMAXPROCS(0)); got != want {
+	if got, want := workers(0, 0), max(8, 8*runtime.GOMAXPROCS(0)); got != want {
 		t.Errorf("by default there are %d places, want %d", got, want)
 	}
-	for n, want := range map[int]int{1: 8, 8: 8, 9: 9, 100: 100} {
-		if got := workers(n); got != want {
-			t.Errorf("workers(%d) is %d, want %d", n, got, want)
+	for _, test := range []struct {
+		n     int
+		limit int64
+		want  int
+	}{
+		{1, 0, 8}, {8, 0, 8}, {9, 0, 9}, {100, 0, 100},
+		{1000, 1 << 30, 128}, {100, 1 << 30, 100}, {100, 32 << 20, 8},
+	} {
+		if got := workers(test.n, test.limit); got != test.want {
+			t.Errorf("workers(%d, %d) is %d, want %d", test.n, test.limit, got, test.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package scrape
 import (
 	"errors"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -27,11 +28,12 @@ const minMemory = 4 << 20
 
 // memory bounds what the bodies of all scrapes take together. Safe for concurrent use.
 type memory struct {
-	limit  int64 // of the process, in bytes; 0 = none
-	fixed  int64 // what else is needed and not measured, in bytes
-	least  int64 // what bodies may take in any case, in bytes
-	keeper keeper
-	inUse  func() int64 // bytes that the process uses
+	limit   int64 // of the process, in bytes; 0 = none
+	fixed   int64 // what else is needed and not measured, in bytes
+	least   int64 // what bodies may take in any case, in bytes
+	keeper  keeper
+	inUse   func() int64 // bytes that the process used at the last garbage collection
+	collect func()       // collects garbage
 
 	isTunable bool       // GOGC is not set
 	mu        sync.Mutex // for what follows
@@ -72,8 +74,41 @@ type keeper interface {
 // newMemory bounds bodies so that the process keeps to a limit, where so many are read at
 // a time.
 func newMemory(limit int64, reading int, k keeper) *memory {
-	return &memory{limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory, least: minMemory, keeper: k, inUse: memoryInUse, isTunable: os.Getenv("GOGC") == ""}
+	return &memory{
+		limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory, least: minMemory,
+		keeper: k, inUse: memoryInUse, collect: runtime.GC, isTunable: os.Getenv("GOGC") == "",
+	}
 }
+
+// workers is how many bodies are read at a time where n are asked for, 0 meaning 8 a core:
+// no more than memory has room for.
+func workers(n int, limit int64) int {
+	if n == 0 {
+		n = 8 * runtime.GOMAXPROCS(0)
+	}
+	if limit > 0 {
+		n = int(min(int64(n), limit/(8*readingMemory)))
+	}
+	return max(n, 8)
+}
+
+// measureOthers is what all but bodies takes. It follows a rise at once, and only a deep
+// fall, or the targets that are shed would be others from scrape to scrape.
+func (m *memory) measureOthers() int64 {
+	now := m.outsideBodies()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now > m.others+passingMemory {
+		m.collect() // it may be of bodies that were being read at the last collection
+		now = m.outsideBodies()
+	}
+	if now > m.others || now < m.others/2 {
+		m.others = now
+	}
+	return m.others
+}
+
+func (m *memory) outsideBodies() int64 { return max(0, m.inUse()-m.keeper.KeptMemory()) }
 
 // memoryInUse is what the process uses, with what lived at the last garbage collection.
 func memoryInUse() int64 {
@@ -92,99 +127,4 @@ func memoryInUse() int64 {
 		sum += s.Value.Uint64()
 	}
 	return int64(sum)
-}
-
-// ledger says what the targets of one scrape have reserved. Targets are shed from the
-// last one on, so that the same ones are from scrape to scrape.
-type ledger struct {
-	memory  *memory
-	limit   int64   // of memory.bodies
-	targets []int64 // bytes reserved for each
-	results []Result
-	done    []bool // whose result is there
-	shed    int    // targets from here on are shed
-}
-
-// open begins a scrape, whose results are to be stored in results.
-func (m *memory) open(results []Result) *ledger {
-	l := &ledger{memory: m, results: results, targets: make([]int64, len(results)), done: make([]bool, len(results)), shed: len(results)}
-	if m.limit > 0 {
-		// A fifth is for garbage.
-		l.limit = max(m.least, m.limit-m.limit/5-m.fixed-m.measureOthers())
-	}
-	return l
-}
-
-// measureOthers is what all but bodies takes. It follows a rise at once, and only a deep
-// fall, or the targets that are shed would be others from scrape to scrape.
-func (m *memory) measureOthers() int64 {
-	now := max(0, m.inUse()-m.keeper.KeptMemory())
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if now > m.others || now < m.others/2 {
-		m.others = now
-	}
-	return m.others
-}
-
-// reserve is exposition.Options.Reserve for a target.
-func (l *ledger) reserve(target int, bytes int64) error {
-	if l.limit == 0 {
-		return nil
-	}
-	l.memory.mu.Lock()
-	defer l.memory.mu.Unlock()
-	if l.memory.bodies+bytes+l.memory.keeper.LastBodies() > l.limit {
-		l.memory.keeper.DropFree()
-	}
-	for target < l.shed && l.memory.bodies+bytes > l.limit {
-		l.shedLast(target)
-	}
-	if target >= l.shed {
-		return errMemory
-	}
-	l.targets[target] += bytes
-	l.memory.bodies += bytes
-	return nil
-}
-
-// shedLast sheds the last target that has reserved anything, or the one that asks.
-func (l *ledger) shedLast(asking int) {
-	for l.shed--; l.shed > asking; l.shed-- {
-		if l.targets[l.shed] > 0 {
-			break
-		}
-	}
-	l.giveBack(l.shed)
-	if l.done[l.shed] {
-		l.results[l.shed].shed()
-	}
-	l.memory.keeper.DropFree()
-}
-
-func (l *ledger) giveBack(target int) {
-	l.memory.bodies -= l.targets[target]
-	l.targets[target] = 0
-}
-
-// store keeps the result of a target, unless that has been shed meanwhile.
-func (l *ledger) store(target int, r Result) {
-	l.memory.mu.Lock()
-	defer l.memory.mu.Unlock()
-	if target >= l.shed && r.part.Body != nil {
-		r.shed()
-	}
-	if r.part.Body == nil {
-		l.giveBack(target)
-	}
-	l.results[target], l.done[target] = r, true
-}
-
-// close ends the scrape, when its bodies are not used any more.
-func (l *ledger) close() {
-	l.memory.mu.Lock()
-	defer l.memory.mu.Unlock()
-	for i := range l.targets {
-		l.giveBack(i)
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -52,6 +53,73 @@ func TestMemoryLimit(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A target that takes much more than the others is shed instead of them, whoever answers
+// first.
+func TestHog(t *testing.T) {
+	const pods = 12
+	for _, slow := range []int{-1, 0, 3, pods} {
+		t.Run(fmt.Sprint("slow ", slow), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := network{hosts: map[string]behaviour{}}
+				var targets []*target.Target
+				var want []target.Reason
+				for i := range pods + 1 {
+					pod, copies, reason := fmt.Sprintf("pod%02d", i), 1, target.OK
+					if i == 3 {
+						copies, reason = 20, target.Memory
+					}
+					n.hosts[pod] = serves(func(w http.ResponseWriter, _ *http.Request) {
+						if i == slow {
+							time.Sleep(time.Second)
+						}
+						w.Header().Set("Content-Type", "text/plain")
+						for c := range copies {
+							_, _ = w.Write([]byte(unlike(fmt.Sprint(pod, "_", c))))
+						}
+					})
+					targets, want = append(targets, at(pod)), append(want, reason)
+				}
+				c := n.newClient(t, Options{MemoryLimit: 1 << 30})
+				c.memory.inUse = func() int64 { return 0 }
+				a := gather(c, 5*time.Second, targets...)
+				all := c.memory.bodies
+				a.Release()
+
+				c.memory.limit, c.memory.least = 1, all/2
+				for range 3 {
+					a = gather(c, 5*time.Second, targets...)
+					wantReasons(t, a, want...)
+					a.Release()
+				}
+				if c.memory.bodies != 0 {
+					t.Errorf("%d bytes are still reserved", c.memory.bodies)
+				}
+			})
+		})
+	}
+}
+
+// What the last collection found of a body that is gone leaves no less for others.
+func TestMeasureOthers(t *testing.T) {
+	inUse, collections := int64(20<<20), 0
+	m := newMemory(200<<20, 8, exposition.NewReader(1<<20))
+	m.inUse = func() int64 { return inUse }
+	m.collect = func() { collections++ }
+	for range 3 {
+		if got := m.measureOthers(); got != 20<<20 {
+			t.Errorf("%d bytes, want 20 MiB", got)
+		}
+	}
+	if collections != 1 {
+		t.Errorf("%d collections, want one for the rise", collections)
+	}
+	inUse = 120 << 20
+	m.collect = func() { inUse = 21 << 20 }
+	if got := m.measureOthers(); got != 21<<20 {
+		t.Errorf("%d bytes, want what is left after a collection", got)
 	}
 }
 

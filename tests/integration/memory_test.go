@@ -57,6 +57,39 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
+// A pod with a body of 30 MB, which is as large as one may be, and does not fit, is down
+// itself, and costs no other pod its samples, on however many cores.
+func TestMemoryLimitAndAHog(t *testing.T) {
+	const pods, limitMiB = 100, 128
+	var body bytes.Buffer
+	for i := 0; body.Len() < 30<<20; i++ {
+		fmt.Fprintf(&body, "m%d{a=\"b\"} 1\n", i)
+	}
+	hog := pod(t, "hog", 3900, exporter.Replay(body.Bytes()))
+	hog.Name = "a-hog" // the first
+	all := []testbed.Pod{hog}
+	for i := range pods {
+		all = append(all, pod(t, "hog", 3901+i, exporter.Replay(shared.payload)))
+	}
+	createPods(t, all...)
+	for _, cores := range []string{"2", "32"} {
+		proxy := startProxy(t, "hog", map[string]string{"MEMORY_LIMIT": fmt.Sprintf("%dMiB", limitMiB), "SCRAPE_TIMEOUT": "30s", "GOMAXPROCS": cores})
+		for scrape := range 4 {
+			_, answer := get(t, proxy.URL("/metrics"), nil)
+			up := ups(answer)
+			for _, p := range all {
+				if isUp, known := up[p.Name]; !known || isUp == (p.Name == hog.Name) {
+					t.Errorf("with %s cores, scrape %d, %s is up: %v, %v", cores, scrape, p.Name, isUp, known)
+				}
+			}
+		}
+		wantOwnMetric(t, proxy, `metrics_proxy_target_scrapes_total{reason="memory"} 4`)
+		if peak := memoryMiB(t, proxy.Process.PID(), "VmHWM"); peak > limitMiB {
+			t.Errorf("with %s cores the process took %d MiB, its limit is %d MiB", cores, peak, limitMiB)
+		}
+	}
+}
+
 const noiseLines = 1000
 
 // noise is a body of 1 MB that has nothing in common with others.
