@@ -146,6 +146,18 @@ def test_log_targets_are_added_once(
     assert added.count("log-forwarding") == 2  # one to begin, one to end
 
 
+def test_pebble_that_goes_away(
+    context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
+):
+    def away(_: ops.Container) -> None:
+        raise ops.pebble.ConnectionError("no socket")
+
+    monkeypatch.setattr(ops.Container, "get_plan", away)
+    loki = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data={0: LOKI})
+    out = run(context, with_config(replace(state, relations={loki}), log_level="loud"))
+    assert isinstance(out.unit_status, testing.BlockedStatus)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
 def test_loki_that_tells_nothing(context: Context, state: testing.State, text: str):
     data = {0: {"endpoint": text} if text else {}}
