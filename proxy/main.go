@@ -54,7 +54,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return withConfig(environ, stderr, func(_ config.Config, p *program) error { return p.scrape(ctx, stdout) })
 	case "healthcheck":
 		return healthcheck(ctx, environ)
-	case "version":
+	case "--version", "-version", "version":
 		_, err := fmt.Fprintln(stdout, "metrics-proxy", version)
 		return err
 	case "--help", "-help", "-h", "help":

@@ -61,9 +61,11 @@ func freePort(t *testing.T) string {
 }
 
 func TestVersion(t *testing.T) {
-	var stdout strings.Builder
-	if err := run(t.Context(), []string{"version"}, nil, &stdout, io.Discard); err != nil || stdout.String() != "metrics-proxy devel\n" {
-		t.Errorf("version prints %q, error %v", stdout.String(), err)
+	for _, arg := range []string{"--version", "-version", "version"} {
+		var stdout strings.Builder
+		if err := run(t.Context(), []string{arg}, nil, &stdout, io.Discard); err != nil || stdout.String() != "metrics-proxy devel\n" {
+			t.Errorf("%s prints %q, error %v", arg, stdout.String(), err)
+		}
 	}
 }
 
