@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"regexp"
 	"strconv"
@@ -59,7 +60,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 		MaxInFlight:    c.Scrape.MaxInFlight,
 		Workers:        c.Scrape.ClientWorkers,
 		BodySizeLimit:  int64(c.Scrape.BodySizeLimit),
-		SampleLimit:    c.Scrape.SampleLimit,
+		SampleLimit:    int(min(c.Scrape.SampleLimit, math.MaxInt)), // where an int has 32 bits
 		MemoryLimit:    limitMemory(c.Scrape.MemoryLimit, logger),
 		Fallback:       c.Scrape.FallbackProtocol.ContentType(),
 		UserAgent:      userAgent,

@@ -12,6 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
+// What numbers may be at most: more is a mistake. No body of BODY_SIZE_LIMIT holds
+// maxSamples.
+const (
+	maxPlaces  = 1_000_000 // things done at a time
+	maxSamples = 1_000_000_000_000
+)
+
 // Config is the whole configuration. Field tags: env is the variable, envDefault
 // its default, help its meaning, and want the rule that its value must satisfy.
 type Config struct {
@@ -38,10 +45,10 @@ type Discovery struct {
 type Scrape struct {
 	Timeout        Duration    `env:"SCRAPE_TIMEOUT" envDefault:"9s" want:"a duration such as 9s, or seconds; above 0" help:"how long targets may take, at most; less where Prometheus's own timeout is shorter"`
 	ConnectTimeout Duration    `env:"CONNECT_TIMEOUT" envDefault:"2s" want:"a duration such as 2s, or seconds; above 0" help:"how long a connection to a target may take"`
-	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" want:"a whole number, 0 or more" help:"bodies read at a time; 0 = 8 per core; at most one for each 8 MiB of MEMORY_LIMIT; less than 8 counts as 8"`
-	MaxInFlight    int         `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 or more" help:"targets asked at a time; 0 = all"`
+	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" want:"a whole number, 0 to 1000000" help:"bodies read at a time; 0 = 8 per core; at most one for each 8 MiB of MEMORY_LIMIT; less than 8 counts as 8"`
+	MaxInFlight    int         `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 to 1000000" help:"targets asked at a time; 0 = all"`
 	BodySizeLimit  Bytes       `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" want:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"largest body of a target, decoded"`
-	SampleLimit    int         `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 or more" help:"most samples of a target; 0 = no limit"`
+	SampleLimit    int64       `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 to 1000000000000" help:"most samples of a target; 0 = no limit"`
 	MemoryLimit    MemoryLimit `env:"MEMORY_LIMIT" envDefault:"auto" want:"auto, none or a size such as 200MiB, at least 32MiB" help:"memory that the process may use; targets past it are down with reason memory; auto = 80 % of the container's limit, if it has one"`
 
 	CACert                string `env:"K8S_CACERT" want:"the path of a PEM file with CA certificates" help:"certificates of authorities, besides the system's, that targets with https may be signed by"`
@@ -54,7 +61,7 @@ type Scrape struct {
 type Serve struct {
 	Port            int `env:"PORT" envDefault:"15090" want:"a TCP port, 1 to 65535" help:"port of /metrics and the probes"`
 	MetricsHTTPPort int `env:"METRICS_HTTP_PORT" envDefault:"5055" want:"a TCP port other than PORT, 1 to 65535, or 0 for none" help:"port of the proxy's own metrics; 0 = none"`
-	ServerWorkers   int `env:"SERVER_WORKERS" envDefault:"8" want:"a whole number, 0 or more" help:"scrapes answered at a time, others wait; less than 8 counts as 8"`
+	ServerWorkers   int `env:"SERVER_WORKERS" envDefault:"8" want:"a whole number, 0 to 1000000" help:"scrapes answered at a time, others wait; less than 8 counts as 8"`
 }
 
 // Log says what is logged, and how.
@@ -113,10 +120,10 @@ func (s Scrape) check() []problem {
 	for variable, ok := range map[string]bool{
 		"SCRAPE_TIMEOUT":  s.Timeout > 0,
 		"CONNECT_TIMEOUT": s.ConnectTimeout > 0,
-		"CLIENT_WORKERS":  s.ClientWorkers >= 0,
-		"MAX_IN_FLIGHT":   s.MaxInFlight >= 0,
+		"CLIENT_WORKERS":  s.ClientWorkers >= 0 && s.ClientWorkers <= maxPlaces,
+		"MAX_IN_FLIGHT":   s.MaxInFlight >= 0 && s.MaxInFlight <= maxPlaces,
 		"BODY_SIZE_LIMIT": s.BodySizeLimit > 0 && s.BodySizeLimit <= maxBytes,
-		"SAMPLE_LIMIT":    s.SampleLimit >= 0,
+		"SAMPLE_LIMIT":    s.SampleLimit >= 0 && s.SampleLimit <= maxSamples,
 		"MEMORY_LIMIT":    s.MemoryLimit <= 0 || s.MemoryLimit >= minMemoryLimit,
 	} {
 		if !ok {
@@ -137,7 +144,7 @@ func (s Serve) check() []problem {
 	if s.MetricsHTTPPort == s.Port && s.Port != 0 {
 		problems = append(problems, problem{"METRICS_HTTP_PORT", fmt.Errorf("PORT is %d too", s.Port)})
 	}
-	if s.ServerWorkers < 0 {
+	if s.ServerWorkers < 0 || s.ServerWorkers > maxPlaces {
 		problems = append(problems, problem{"SERVER_WORKERS", nil})
 	}
 	return problems

@@ -57,6 +57,7 @@ func TestDefaults(t *testing.T) {
 func TestGood(t *testing.T) {
 	timeout := func(c Config) any { return time.Duration(c.Scrape.Timeout) }
 	size := func(c Config) any { return int(c.Scrape.BodySizeLimit) }
+	samples := func(c Config) any { return c.Scrape.SampleLimit }
 	level := func(c Config) any { return slog.Level(c.Log.Level) }
 	port := func(c Config) any { return c.Serve.Port }
 	selector := func(c Config) any { return c.Discovery.PodLabelSelector }
@@ -108,8 +109,13 @@ func TestGood(t *testing.T) {
 		{"MEMORY_LIMIT", "200MiB", func(c Config) any { return c.Scrape.MemoryLimit }, MemoryLimit(200 << 20)},
 		{"MEMORY_LIMIT", "none", func(c Config) any { return c.Scrape.MemoryLimit }, MemoryLimit(0)},
 		{"MEMORY_LIMIT", "", func(c Config) any { return c.Scrape.MemoryLimit }, AutoMemoryLimit},
-		{"SAMPLE_LIMIT", "5000", func(c Config) any { return c.Scrape.SampleLimit }, 5000},
+		{"MAX_IN_FLIGHT", "1000000", func(c Config) any { return c.Scrape.MaxInFlight }, 1000000},
+		{"CLIENT_WORKERS", "1000000", func(c Config) any { return c.Scrape.ClientWorkers }, 1000000},
+		{"SAMPLE_LIMIT", "5000", samples, int64(5000)},
+		{"SAMPLE_LIMIT", "3000000000", samples, int64(3000000000)},
+		{"SAMPLE_LIMIT", "1000000000000", samples, int64(1000000000000)},
 		{"SERVER_WORKERS", "0", func(c Config) any { return c.Serve.ServerWorkers }, 0},
+		{"SERVER_WORKERS", "1000000", func(c Config) any { return c.Serve.ServerWorkers }, 1000000},
 		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText0.0.4", fallback, "text/plain; version=0.0.4"},
 		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText1.0.0", fallback, "text/plain; version=1.0.0"},
 		{"FALLBACK_SCRAPE_PROTOCOL", "OpenMetricsText0.0.1", fallback, "application/openmetrics-text; version=0.0.1"},
@@ -183,12 +189,21 @@ func TestBad(t *testing.T) {
 		{"CLIENT_WORKERS", "-1", ""},
 		{"CLIENT_WORKERS", "two", ""},
 		{"MAX_IN_FLIGHT", "-1", ""},
+		{"CLIENT_WORKERS", "1000001", ""},
+		{"CLIENT_WORKERS", "9223372036854775807", ""},
 		{"MAX_IN_FLIGHT", "1.5", ""},
+		{"MAX_IN_FLIGHT", "1000001", ""},
+		{"MAX_IN_FLIGHT", "9223372036854775807", ""},
 		{"SAMPLE_LIMIT", "-1", ""},
+		{"SAMPLE_LIMIT", "1000000000001", ""},
+		{"SAMPLE_LIMIT", "9223372036854775807", ""},
+		{"SAMPLE_LIMIT", "99999999999999999999", ""},
 		{"MEMORY_LIMIT", "0", ""},
 		{"MEMORY_LIMIT", "31MiB", ""},
 		{"MEMORY_LIMIT", "much", ""},
 		{"SERVER_WORKERS", "-1", ""},
+		{"SERVER_WORKERS", "1000001", ""},
+		{"SERVER_WORKERS", "9223372036854775807", ""},
 		{"FALLBACK_SCRAPE_PROTOCOL", "prometheustext0.0.4", ""},
 		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText0.0.4 ", ""},
 		{"FALLBACK_SCRAPE_PROTOCOL", "text/plain; version=0.0.4", ""},
