@@ -27,6 +27,7 @@ func TestNegotiate(t *testing.T) {
 		"text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4":                      plain,
 		"text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.5":                      plain, // the first of equals
 		"application/openmetrics-text;version=1.0.0;q=0,text/plain;q=0.1":                                      plain, // 0 is not acceptable
+		"Application/OpenMetrics-Text;Version=1.0.0;Q=0,text/plain;Q=0.1":                                      plain,
 		"application/openmetrics-text;version=2.0.0,text/plain;version=0.0.4;q=0.1":                            plain, // a draft
 		"application/openmetrics-text":                                                            "application/openmetrics-text; version=0.0.1; charset=utf-8; escaping=underscores",
 		"text/plain;version=1.0.0;escaping=dots":                                                  "text/plain; version=1.0.0; charset=utf-8; escaping=dots",

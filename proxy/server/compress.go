@@ -58,7 +58,7 @@ func contentCoding(accept string) string {
 		coding, params, _ := strings.Cut(clause, ";")
 		coding = strings.ToLower(strings.TrimSpace(coding))
 		q := 1.0
-		if s, ok := strings.CutPrefix(strings.TrimSpace(params), "q="); ok {
+		if name, s, ok := strings.Cut(strings.TrimSpace(params), "="); ok && strings.EqualFold(name, "q") {
 			var err error
 			if q, err = strconv.ParseFloat(s, 64); err != nil {
 				continue

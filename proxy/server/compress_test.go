@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -24,10 +25,30 @@ func TestContentCoding(t *testing.T) {
 		"gzip;q=0.5, zstd;q=1":  "zstd",
 		"gzip;q=0":              "",
 		"gzip;q=high":           "",
+		"gzip;Q=0":              "",
+		"gzip; Q=0.5, zstd":     "zstd",
 		"zstd;q=0,gzip;q=0.001": "gzip",
 	} {
 		if got := contentCoding(accept); got != want {
 			t.Errorf("Accept-Encoding %q: got %q, want %q", accept, got, want)
+		}
+	}
+}
+
+// TestHeaderLines wants several lines of a header to count as one.
+func TestHeaderLines(t *testing.T) {
+	pod, _ := newTarget(t, "a", "m{x=\""+strings.Repeat("long", 1000)+"\"} 1\n")
+	s, _, _ := newServer(t, pod)
+	for _, lines := range []http.Header{
+		{"Accept": {"text/html", "application/openmetrics-text;version=1.0.0"}, "Accept-Encoding": {"br", "gzip"}},
+		{"Accept": {"text/plain;q=0.1", "application/openmetrics-text;version=1.0.0"}, "Accept-Encoding": {"zstd;q=0.1", "gzip"}},
+	} {
+		w := get(t, s.Handler(), "/metrics", lines)
+		if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "application/openmetrics-text; version=1.0.0;") {
+			t.Errorf("%v: Content-Type is %q, want OpenMetrics", lines, got)
+		}
+		if got := w.Header().Get("Content-Encoding"); got != "gzip" {
+			t.Errorf("%v: Content-Encoding is %q, want gzip", lines, got)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
@@ -58,7 +59,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 		return
 	}
 	defer func() { <-s.answering }()
-	format := exposition.Negotiate(r.Header.Get("Accept"))
+	format := exposition.Negotiate(list(r, "Accept"))
 	ctx := scrape.WithVia(r.Context(), append(slices.Clip(via), s.opts.Instance))
 	answer := s.opts.Client.Gather(ctx, targets, format, deadline)
 	defer answer.Release()
@@ -69,7 +70,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	gathered := time.Now()
 	_ = http.NewResponseController(w).SetWriteDeadline(start.Add(min(client, s.opts.ScrapeTimeout+slowClient)))
 	w.Header().Set("Content-Type", format.ContentType())
-	written, err := s.encoders.writeEncoded(w, r.Header.Get("Accept-Encoding"), answer.WriteTo)
+	written, err := s.encoders.writeEncoded(w, list(r, "Accept-Encoding"), answer.WriteTo)
 	if client != noTimeout { // else nobody says how long reading may take
 		s.noteWriteTime(min(time.Since(gathered)+answer.MergeTime, client/2))
 	}
@@ -87,6 +88,11 @@ func (s *Server) takePlace(r *http.Request, patience time.Duration) bool {
 	case <-time.After(patience):
 	}
 	return false
+}
+
+// list is the value of a header that is a list, and so may come in several lines.
+func list(r *http.Request, header string) string {
+	return strings.Join(r.Header.Values(header), ",")
 }
 
 // refuse answers that there is no answer, and counts why.
