@@ -55,7 +55,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	// A scrape that waits longer than half of its time would leave its targets too
 	// little, and call them down.
 	if !s.takePlace(r, time.Until(deadline(0))/2) {
-		s.refuse(w, http.StatusServiceUnavailable, "refused", "too many scrapes at a time: SERVER_WORKERS bounds them")
+		if !s.abandoned(r, start) {
+			s.refuse(w, http.StatusServiceUnavailable, "refused", "too many scrapes at a time: SERVER_WORKERS bounds them")
+		}
 		return
 	}
 	defer func() { <-s.answering }()
@@ -63,8 +65,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	ctx := scrape.WithVia(r.Context(), append(slices.Clip(via), s.opts.Instance))
 	answer := s.opts.Client.Gather(ctx, targets, format, deadline)
 	defer answer.Release()
-	if r.Context().Err() != nil {
-		return // the client is gone, and with it the reason why targets did not answer
+	if s.abandoned(r, start) {
+		return // and that is why targets did not answer
 	}
 	s.report(answer)
 	gathered := time.Now()
@@ -88,6 +90,16 @@ func (s *Server) takePlace(r *http.Request, patience time.Duration) bool {
 	case <-time.After(patience):
 	}
 	return false
+}
+
+// abandoned says whether the client is gone, and if so counts that.
+func (s *Server) abandoned(r *http.Request, start time.Time) bool {
+	if r.Context().Err() == nil {
+		return false
+	}
+	s.metrics.answers.WithLabelValues("broken").Inc()
+	s.opts.Logger.Debug("scrape abandoned by its client", "duration", time.Since(start))
+	return true
 }
 
 // list is the value of a header that is a list, and so may come in several lines.

@@ -252,6 +252,7 @@ func TestSaturated(t *testing.T) {
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("it waited %s for a client that was gone after 1s", took)
 		}
+		wantScrapes(t, s, map[string]float64{"refused": 2, "whole": 1, "broken": 1})
 	})
 }
 
@@ -263,28 +264,5 @@ func TestPlaces(t *testing.T) {
 		if got := cap(New(opts).answering); got != want {
 			t.Errorf("with %d workers %d scrapes are answered at a time, want %d", workers, got, want)
 		}
-	}
-}
-
-// TestClientGone wants nothing to be counted or logged of targets that did not
-// answer because nobody wanted them to.
-func TestClientGone(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		cancel()
-		<-r.Context().Done()
-	}))
-	t.Cleanup(srv.Close)
-	s, _, log := newServer(t, &target.Target{ID: "a", URL: srv.URL})
-	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil))
-	wantLines(t, "client gone", log.take())
-	if w.Body.Len() > 0 {
-		t.Errorf("nobody was answered %q", w.Body)
-	}
-	got := counted(t, s)
-	wantScrapes(t, s, nil)
-	if got["metrics_proxy_target_scrapes_total timeout"] != 0 || got["metrics_proxy_scrape_duration_seconds"] != 0 {
-		t.Errorf("outcomes were counted: %v", got)
 	}
 }
