@@ -46,7 +46,7 @@ type Scrape struct {
 	Timeout        Duration    `env:"SCRAPE_TIMEOUT" envDefault:"9s" want:"a duration such as 9s, or seconds; above 0" help:"how long targets may take, at most; less where Prometheus's own timeout is shorter"`
 	ConnectTimeout Duration    `env:"CONNECT_TIMEOUT" envDefault:"2s" want:"a duration such as 2s, or seconds; above 0" help:"how long a connection to a target may take"`
 	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" want:"a whole number, 0 to 1000000" help:"bodies read at a time; 0 = 8 per core; at most one for each 8 MiB of MEMORY_LIMIT; less than 8 counts as 8"`
-	MaxInFlight    int         `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 to 1000000" help:"targets asked at a time; 0 = all"`
+	MaxInFlight    int         `env:"MAX_IN_FLIGHT" envDefault:"0" want:"a whole number, 0 to 1000000" help:"targets asked at a time, others wait: slow ones may leave them no time, so that they are down with reason timeout; 0 = all"`
 	BodySizeLimit  Bytes       `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" want:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"largest body of a target, decoded"`
 	SampleLimit    int64       `env:"SAMPLE_LIMIT" envDefault:"0" want:"a whole number, 0 to 1000000000000" help:"most samples of a target; 0 = no limit"`
 	MemoryLimit    MemoryLimit `env:"MEMORY_LIMIT" envDefault:"auto" want:"auto, none or a size such as 200MiB, at least 32MiB" help:"memory that the process may use; targets past it are down with reason memory; auto = 80 % of the container's limit, if it has one"`

@@ -25,7 +25,7 @@ const patience = 20 * time.Millisecond
 // decoded body, as far as it was read, also if there is an error.
 func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, opts exposition.Options) (*exposition.Body, int64, error) {
 	if err := take(ctx, c.inFlight); err != nil {
-		return nil, 0, err
+		return nil, 0, notAskedError(cap(c.inFlight))
 	}
 	defer give(c.inFlight)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.URL, nil)
@@ -35,14 +35,15 @@ func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, 
 	req.Header = header
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, late(ctx, err, "the answer began")
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return nil, 0, statusError(resp.Status)
 	}
 	opts.ContentType = resp.Header.Get("Content-Type")
-	return c.read(ctx, resp, opts)
+	body, n, err := c.read(ctx, resp, opts)
+	return body, n, late(ctx, err, "the answer ended")
 }
 
 // header is what all targets of a scrape are asked with. Requests share it.

@@ -30,6 +30,28 @@ type handshakeError struct{ error }
 
 func (e *handshakeError) Unwrap() error { return e.error }
 
+// notAskedError is that of a target for which no place became free. It is how many places
+// there are.
+type notAskedError int
+
+func (e notAskedError) Error() string {
+	return fmt.Sprintf("the target was never asked: MAX_IN_FLIGHT is %d, and as many others were being asked until then", int(e))
+}
+
+// WasAsked says whether a request to the target was begun.
+func (r Result) WasAsked() bool {
+	var notAsked notAskedError
+	return r.Target.Problem == nil && !errors.As(r.Outcome.Err, &notAsked)
+}
+
+// late returns err, or if that says only that ctx has ended, what had not come by then.
+func late(ctx context.Context, err error, what string) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return errors.New("the deadline passed before " + what)
+	}
+	return err
+}
+
 // shortError keeps what a target sent from filling the log: net/http quotes lines of
 // any length.
 type shortError struct{ error }

@@ -39,7 +39,7 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 	}
 	m := metrics{
 		outcomes:       counter("target_scrapes_total", "Targets of scrapes, by what came of asking them.", "reason"),
-		targetDuration: histogram("target_scrape_duration_seconds", "Time from the request to a target to its checked answer. Targets that cannot be asked are left out."),
+		targetDuration: histogram("target_scrape_duration_seconds", "Time from the request to a target to its checked answer. Targets that were not asked are left out."),
 		targetBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_target_bytes_total", Help: "Bytes read of targets' bodies, decoded."}),
 		samples:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "metrics_proxy_samples", Help: "Samples of targets in the last answer."}),
 		conflicts:      counter("conflicts_total", "What merging had to resolve: families written as untyped (type), labels renamed (label), samples dropped as duplicates (duplicate), as another up of the target (up) or for a timestamp that the answer cannot carry (timestamp).", "kind"),
@@ -76,7 +76,7 @@ func (m *metrics) gathered(answer scrape.Answer) {
 	samples := 0
 	for _, r := range answer.Results {
 		m.outcomes.WithLabelValues(string(r.Outcome.Reason)).Inc()
-		if r.Target.Problem == nil {
+		if r.WasAsked() {
 			m.targetDuration.Observe(r.Outcome.Duration.Seconds())
 		}
 		m.targetBytes.Add(float64(r.Outcome.Bytes))

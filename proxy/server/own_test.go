@@ -6,10 +6,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -153,3 +155,26 @@ func TestCounts(t *testing.T) {
 type brokenWriter struct{ http.ResponseWriter }
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+// TestDurationsOfAsked wants no duration of a target that was never asked, because others
+// took all places until the deadline.
+func TestDurationsOfAsked(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(srv.Close)
+	s, _, log := newServer(t, &target.Target{ID: "a", URL: srv.URL}, &target.Target{ID: "b", URL: srv.URL}, malformed())
+	s.opts.Client = scrape.New(scrape.Options{ConnectTimeout: time.Second, MaxInFlight: 1, BodySizeLimit: 1 << 20})
+	get(t, s.Handler(), "/metrics", http.Header{timeoutHeader: {"0.2"}})
+	got := counted(t, s)
+	for series, want := range map[string]float64{
+		"metrics_proxy_target_scrapes_total timeout":    2,
+		"metrics_proxy_target_scrapes_total annotation": 1,
+		"metrics_proxy_target_scrape_duration_seconds":  1,
+	} {
+		if got[series] != want {
+			t.Errorf("%s is %g, want %g", series, got[series], want)
+		}
+	}
+	if lines := strings.Join(log.take(), ""); strings.Count(lines, "never asked: MAX_IN_FLIGHT is 1") != 1 {
+		t.Errorf("logged %q, want one that tells why it was never asked", lines)
+	}
+}

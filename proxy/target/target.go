@@ -43,7 +43,7 @@ type Reason string
 // The reasons are a closed list: own metrics have one series for each.
 const (
 	OK             Reason = "ok"
-	Timeout        Reason = "timeout"          // no whole answer by the deadline
+	Timeout        Reason = "timeout"          // no whole answer by the deadline, or never asked until then
 	Connect        Reason = "connect"          // no connection, or not within CONNECT_TIMEOUT
 	TLS            Reason = "tls"              // the handshake failed
 	Incomplete     Reason = "incomplete"       // no whole HTTP answer: the connection ended early, or it is not HTTP
