@@ -16,17 +16,17 @@ const maxLines = 100
 // lastScrape is what the last scrape left: only changes are logged.
 type lastScrape struct {
 	down      map[string]target.Reason // by target ID: targets that were down
-	conflicts map[conflict]bool
-	up, asked int // targets; asked is without terminating ones that no longer answer
+	up, asked int                      // targets; asked is without terminating ones that no longer answer
 }
 
 func (l lastScrape) isThere() bool { return l.down != nil }
 
-// report counts the outcomes, and logs each that is another than at the scrape
-// before. That a terminating pod no longer answers is no news.
-func (s *Server) report(answer scrape.Answer) {
+// report counts the outcomes, and logs each that is another than at the scrape before,
+// and each conflict that was not there at the scrape before in this format: another
+// format has others. That a terminating pod no longer answers is no news.
+func (s *Server) report(answer scrape.Answer, format exposition.Format) {
 	s.metrics.gathered(answer)
-	now := lastScrape{down: map[string]target.Reason{}, conflicts: map[conflict]bool{}}
+	now := lastScrape{down: map[string]target.Reason{}}
 	for _, r := range answer.Results {
 		switch {
 		case r.Outcome.Reason == target.OK:
@@ -37,12 +37,13 @@ func (s *Server) report(answer scrape.Answer) {
 	}
 	now.asked = now.up + len(now.down)
 	conflicts := conflictsOf(answer)
+	known := make(map[conflict]bool, len(conflicts))
 	for _, c := range conflicts {
-		now.conflicts[c] = true
+		known[c] = true
 	}
 	s.mu.Lock()
-	before := s.last
-	s.last = now
+	before, knownBefore := s.last, s.conflicts[format]
+	s.last, s.conflicts[format] = now, known
 	s.mu.Unlock()
 
 	lines := 0
@@ -55,11 +56,11 @@ func (s *Server) report(answer scrape.Answer) {
 		}
 	}
 	for _, c := range conflicts {
-		if before.conflicts[c] {
+		if knownBefore[c] {
 			continue
 		}
 		if lines++; lines <= maxLines {
-			s.opts.Logger.Warn("conflict resolved", "kind", c.kind, "family", c.family, "targets", c.targets)
+			s.opts.Logger.Warn("conflict resolved", "format", format.ContentType(), "kind", c.kind, "family", c.family, "targets", c.targets)
 		}
 	}
 	if lines > maxLines {

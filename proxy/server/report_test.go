@@ -49,7 +49,7 @@ func wantSteps(t *testing.T, steps []step) {
 	t.Helper()
 	s, _, log := newServer(t)
 	for i, step := range steps {
-		s.report(step.answer)
+		s.report(step.answer, exposition.Format{})
 		wantLines(t, fmt.Sprintf("step %d, %s", i, step.name), log.take(), step.want...)
 	}
 }
@@ -91,25 +91,29 @@ func TestReport(t *testing.T) {
 	})
 }
 
+// merged is what a scrape in a format found of pods with these bodies.
+func merged(t *testing.T, format exposition.Format, bodies ...string) scrape.Answer {
+	t.Helper()
+	answer := answerOf()
+	var parts []exposition.Part
+	for i, body := range bodies {
+		pod := fmt.Sprint("web-", i)
+		labels := exposition.NewLabels([]exposition.Label{{Name: "pod", Value: pod}})
+		b, err := exposition.Read(strings.NewReader(body), exposition.Options{ContentType: "text/plain", Format: format, Labels: labels})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, exposition.Part{Labels: labels, Body: b})
+		answer.Results = append(answer.Results, scrape.Result{Target: &target.Target{ID: pod, Namespace: "ns", Pod: pod}, Outcome: target.Outcome{Reason: target.OK}})
+	}
+	answer.Merged = exposition.Merge(format, parts)
+	return answer
+}
+
 // TestReportConflicts wants what had to be resolved to be logged, with its family and
 // targets, when it is another than before.
 func TestReportConflicts(t *testing.T) {
-	merged := func(bodies ...string) scrape.Answer {
-		answer := answerOf()
-		var parts []exposition.Part
-		for i, body := range bodies {
-			pod := fmt.Sprint("web-", i)
-			labels := exposition.NewLabels([]exposition.Label{{Name: "pod", Value: pod}})
-			b, err := exposition.Read(strings.NewReader(body), exposition.Options{ContentType: "text/plain", Labels: labels})
-			if err != nil {
-				t.Fatal(err)
-			}
-			parts = append(parts, exposition.Part{Labels: labels, Body: b})
-			answer.Results = append(answer.Results, scrape.Result{Target: &target.Target{ID: pod, Namespace: "ns", Pod: pod}, Outcome: target.Outcome{Reason: target.OK}})
-		}
-		answer.Merged = exposition.Merge(exposition.Format{}, parts)
-		return answer
-	}
+	merged := func(bodies ...string) scrape.Answer { return merged(t, exposition.Format{}, bodies...) }
 	const (
 		counter, gauge = "# TYPE m counter\nm 1\n", "# TYPE m gauge\nm 1\n"
 		twice          = "n 1\nn 1\n"
@@ -133,6 +137,31 @@ func TestReportConflicts(t *testing.T) {
 		{"many", merged(twice, twice, twice, twice, twice, twice, twice), [][]string{line("duplicate", "n", `"ns/web-0, ns/web-1, ns/web-2, ns/web-3, ns/web-4, and 2 more"`)}},
 		{"several", merged(twice+named+"up 1\n", counter), [][]string{line("duplicate", "n", "ns/web-0"), line("label", "n", "ns/web-0"), line("up", "up", "ns/web-0")}},
 	})
+}
+
+// TestReportConflictsOfFormats wants a conflict to be news if it is new in its format,
+// whatever other clients ask for meanwhile.
+func TestReportConflictsOfFormats(t *testing.T) {
+	const demoted = "# TYPE m gauge\nm 1\n# TYPE m_total counter\nm_total 1\n" // in OpenMetrics only
+	openMetrics := exposition.Negotiate("application/openmetrics-text;version=1.0.0")
+	line := [][]string{{"level=WARN", `msg="conflict resolved"`, `format="application/openmetrics-text; version=1.0.0; `, "kind=type", "family=m_total", "targets=ns/web-0\n"}}
+	s, _, log := newServer(t)
+	for i, step := range []struct {
+		format exposition.Format
+		body   string
+		want   [][]string
+	}{
+		{exposition.Format{}, demoted, nil},
+		{openMetrics, demoted, line},
+		{exposition.Format{}, demoted, nil},
+		{openMetrics, demoted, nil},
+		{openMetrics, "m 1\n", nil},
+		{exposition.Format{}, demoted, nil},
+		{openMetrics, demoted, line},
+	} {
+		s.report(merged(t, step.format, step.body), step.format)
+		wantLines(t, fmt.Sprint("step ", i), log.take(), step.want...)
+	}
 }
 
 // TestReportLimit wants no more lines of one scrape than somebody can read, and to be
@@ -168,7 +197,7 @@ func TestReportLimit(t *testing.T) {
 		{"as many as may be, and a conflict", withConflict(all(100, target.Status)), 100, "reason=status", "changes=101 logged=100"},
 		{"no change", withConflict(all(100, target.Status)), 0, "", ""},
 	} {
-		s.report(step.answer)
+		s.report(step.answer, exposition.Format{})
 		got := log.take()
 		if step.wantSummary != "" {
 			last := got[len(got)-1]
@@ -198,8 +227,8 @@ func TestReportIsNotLocked(t *testing.T) {
 		}
 		s.mu.Unlock()
 	}})
-	s.report(answerOf(target.Timeout, target.OK))
-	s.report(answerOf(target.OK, target.Timeout))
+	s.report(answerOf(target.Timeout, target.OK), exposition.Format{})
+	s.report(answerOf(target.OK, target.Timeout), exposition.Format{})
 	if got := len(log.take()); got != 3 {
 		t.Errorf("%d lines, want 3", got)
 	}

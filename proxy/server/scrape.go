@@ -68,7 +68,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	if s.abandoned(r, start) {
 		return // and that is why targets did not answer
 	}
-	s.report(answer)
+	s.report(answer, format)
 	gathered := time.Now()
 	_ = http.NewResponseController(w).SetWriteDeadline(start.Add(min(client, s.opts.ScrapeTimeout+slowClient)))
 	w.Header().Set("Content-Type", format.ContentType())

@@ -190,7 +190,7 @@ func TestTargetsAfterTheWait(t *testing.T) {
 func TestDebugLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, d, log := newServer(t, malformed())
-		s.report(s.opts.Client.Gather(t.Context(), d.Targets, exposition.Format{}, func(int64) time.Time { return time.Now() }))
+		s.report(s.opts.Client.Gather(t.Context(), d.Targets, exposition.Format{}, func(int64) time.Time { return time.Now() }), exposition.Format{})
 		log.take() // that it is down
 		scrape := func(header string) {
 			s.serveMetrics(&slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: 4 * time.Second}, request(t, header))

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
@@ -49,8 +50,9 @@ type Server struct {
 
 	encoders encoders
 
-	mu   sync.Mutex // guards last
-	last lastScrape
+	mu        sync.Mutex // guards what follows
+	last      lastScrape
+	conflicts map[exposition.Format]map[conflict]bool // of the last scrape in each format, of which there are few
 }
 
 // New makes a server. It registers its metrics.
@@ -59,6 +61,7 @@ func New(opts Options) *Server {
 		opts:      opts,
 		metrics:   newMetrics(opts.Registry, opts.Discovery),
 		answering: make(chan struct{}, max(opts.Workers, 8)),
+		conflicts: map[exposition.Format]map[conflict]bool{},
 	}
 }
 
