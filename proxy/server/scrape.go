@@ -107,13 +107,6 @@ func list(r *http.Request, header string) string {
 	return strings.Join(r.Header.Values(header), ",")
 }
 
-// refuse answers that there is no answer, and counts why.
-func (s *Server) refuse(w http.ResponseWriter, status int, outcome, message string) {
-	s.metrics.answers.WithLabelValues(outcome).Inc()
-	s.opts.Logger.Warn("scrape refused", "outcome", outcome, "why", message)
-	http.Error(w, message, status)
-}
-
 // noTimeout stands for a client that does not say how long it waits.
 const noTimeout = time.Duration(math.MaxInt64)
 

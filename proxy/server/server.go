@@ -53,6 +53,7 @@ type Server struct {
 	mu        sync.Mutex // guards what follows
 	last      lastScrape
 	conflicts map[exposition.Format]map[conflict]bool // of the last scrape in each format, of which there are few
+	refusals  map[string]refusal                      // by outcome
 }
 
 // New makes a server. It registers its metrics.
@@ -62,6 +63,7 @@ func New(opts Options) *Server {
 		metrics:   newMetrics(opts.Registry, opts.Discovery),
 		answering: make(chan struct{}, max(opts.Workers, 8)),
 		conflicts: map[exposition.Format]map[conflict]bool{},
+		refusals:  map[string]refusal{},
 	}
 }
 
