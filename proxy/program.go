@@ -16,7 +16,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
@@ -114,26 +113,6 @@ func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry
 		Logger:       logger,
 		Registerer:   registry,
 	})
-}
-
-// apiConfig says how to reach the API server: by KUBECONFIG, or else by the
-// service account of the pod that this process runs in.
-func apiConfig(d config.Discovery) (*rest.Config, error) {
-	if d.Kubeconfig == "" {
-		api, err := rest.InClusterConfig()
-		if err != nil {
-			return nil, fmt.Errorf("KUBECONFIG is not set and this is not a pod with a service account: want the path of a kubeconfig file: %w", err)
-		}
-		return api, nil
-	}
-	api, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: d.Kubeconfig},
-		&clientcmd.ConfigOverrides{CurrentContext: d.KubeContext},
-	).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("KUBECONFIG is %q, KUBE_CONTEXT is %q: want a kubeconfig file that can be used, and a context of it: %w", d.Kubeconfig, d.KubeContext, err)
-	}
-	return api, nil
 }
 
 // ordinal is the number at the end of the host name of a StatefulSet's pod.

@@ -5,11 +5,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
@@ -28,10 +33,25 @@ func runProxy(t *testing.T, env []string, args ...string) (code int, stdout, std
 	return cmd.ProcessState.ExitCode(), out.String(), err.String()
 }
 
+// withGarbageKey is a kubeconfig whose user has a certificate, and no key that can be read.
+func withGarbageKey(t *testing.T) string {
+	t.Helper()
+	path := kubeconfig(t)
+	config, err := clientcmd.LoadFromFile(path)
+	must(t, err)
+	certificate, key := filepath.Join(t.TempDir(), "user.crt"), filepath.Join(t.TempDir(), "user.key")
+	must(t, os.WriteFile(certificate, config.Clusters["testbed"].CertificateAuthorityData, 0o600))
+	must(t, os.WriteFile(key, []byte("garbage"), 0o600))
+	config.AuthInfos["testbed"] = &api.AuthInfo{ClientCertificate: certificate, ClientKey: key}
+	must(t, clientcmd.WriteToFile(*config, path))
+	return path
+}
+
 // Each mistake ends the program with one message that names variable, value and
 // rule, before it listens.
 func TestMistakes(t *testing.T) {
 	good := []string{"POD_LABEL_SELECTOR=a=b", "KUBECONFIG=" + kubeconfig(t)}
+	garbageKey := withGarbageKey(t)
 	for _, test := range []struct {
 		env  string
 		want []string
@@ -55,6 +75,7 @@ func TestMistakes(t *testing.T) {
 		{"NAMESPACES=A", []string{"NAMESPACES", `"A"`, "lower case"}},
 		{"CACHE_UPDATE_INTERVAL=0", []string{"CACHE_UPDATE_INTERVAL", `"0"`, "at least 1s"}},
 		{"KUBECONFIG=/no/such/file", []string{"KUBECONFIG", `"/no/such/file"`}},
+		{"KUBECONFIG=" + garbageKey, []string{"KUBECONFIG", garbageKey, "client certificate and key"}},
 		{"KUBECONFIG=", []string{"KUBECONFIG is not set"}},
 		{"KUBE_CONTEXT=other", []string{"KUBE_CONTEXT", `"other"`}},
 	} {
