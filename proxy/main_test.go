@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
@@ -318,11 +319,24 @@ func TestShardIndex(t *testing.T) {
 }
 
 func TestCACertificates(t *testing.T) {
-	empty := filepath.Join(t.TempDir(), "empty.pem")
-	if err := os.WriteFile(empty, []byte("nothing"), 0o600); err != nil {
+	good, _, err := cert.GenerateSelfSignedCertKey("a", nil, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for path, detail := range map[string]string{"/no/such/file": "no such file", empty: "there is no certificate in it"} {
+	write := func(content string) string {
+		path := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if _, err := targetTLS(config.Scrape{CACert: write(string(good))}); err != nil {
+		t.Errorf("with a certificate: %v", err)
+	}
+	corrupt := string(good) + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	for path, detail := range map[string]string{
+		"/no/such/file": "no such file", write("nothing"): "does not contain any valid", write(corrupt): "malformed certificate",
+	} {
 		_, err := targetTLS(config.Scrape{CACert: path})
 		if want := fmt.Sprintf("K8S_CACERT is %q: want the path of a PEM file", path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), detail) {
 			t.Errorf("error %v, want %s ... %s", err, want, detail)

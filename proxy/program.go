@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
@@ -145,12 +145,12 @@ func targetTLS(s config.Scrape) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the system's CA certificates: %w", err)
 	}
-	pem, err := os.ReadFile(s.CACert)
-	if err == nil && !roots.AppendCertsFromPEM(pem) {
-		err = errors.New("there is no certificate in it")
-	}
+	authorities, err := cert.CertsFromFile(s.CACert)
 	if err != nil {
 		return nil, fmt.Errorf("K8S_CACERT is %q: want the path of a PEM file with CA certificates: %w", s.CACert, err)
+	}
+	for _, authority := range authorities {
+		roots.AddCert(authority)
 	}
 	c.RootCAs = roots
 	return c, nil
