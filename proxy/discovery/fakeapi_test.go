@@ -38,6 +38,7 @@ type fakeAPI struct {
 	watchListForbidden bool
 	token              string // that is asked for; empty = none
 	isDown             bool
+	hangs              bool // it answers nothing
 	conns              []net.Conn
 
 	accepted chan net.Conn
@@ -72,6 +73,9 @@ func (f *fakeAPI) follow(t *testing.T, change func(*Options)) (*Pods, *logged) {
 		<-stopped
 		if took := time.Since(start); took > 0 {
 			t.Errorf("Run took %s to end", took)
+		}
+		if lines := log.with("context canceled"); len(lines) > 0 {
+			t.Errorf("the end was logged as a failure: %q", lines)
 		}
 		transport.CloseIdleConnections()
 		_ = srv.Close()
@@ -215,6 +219,10 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	switch {
+	case f.hangs:
+		f.mu.Unlock()
+		<-r.Context().Done()
+		return
 	case f.token != "" && r.Header.Get("Authorization") != "Bearer "+f.token:
 		refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
 	case kind == "list" && f.listForbidden, kind != "list" && f.watchForbidden, kind == "watchlist" && f.watchListForbidden:

@@ -46,12 +46,15 @@ func newClient(api *rest.Config) (rest.Interface, error) {
 // after PollInterval. Failures are tried again with growing delays, and with what the
 // configuration says by then: a token may have another value.
 func (v *view) follow(ctx context.Context) {
-	r := cache.NewReflectorWithOptions(v.listWatch(), &corev1.Pod{}, v, cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(v.listWatch(ctx), &corev1.Pod{}, v, cache.ReflectorOptions{
 		Name: "pods", Backoff: new(newBackoff()), Clock: impatientClock{done: ctx.Done()},
 	})
 	backoff := newBackoff()
 	for ctx.Err() == nil {
 		err := r.ListAndWatchWithContext(ctx)
+		if ctx.Err() != nil {
+			return
+		}
 		delay := v.all.opts.PollInterval
 		switch {
 		case apierrors.IsForbidden(err) && v.lastError() == nil:
@@ -119,24 +122,29 @@ func newBackoff() wait.Backoff {
 // long as a page is taken in.
 const pageSize = 250
 
-// listWatch asks the API server for the view's pods, and notes what it answers.
-func (v *view) listWatch() *cache.ListWatch {
+// listWatch asks the API server for the view's pods until ctx ends, and notes what it
+// answers by then. The reflector's own context of a list has no end.
+func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			// From its cache the API server lists all at once, and maybe what was.
 			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize
 			var list corev1.PodList
 			err := v.request(o).Do(ctx).Into(&list)
-			v.note("list", err)
+			if ctx.Err() == nil {
+				v.note("list", err)
+			}
 			for i := range list.Items {
 				list.Items[i] = *v.slim(&list.Items[i])
 			}
 			return &list, err
 		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.Watch = true
 			w, err := v.request(o).Watch(ctx)
-			v.note("watch", err)
+			if ctx.Err() == nil {
+				v.note("watch", err)
+			}
 			if err != nil {
 				return nil, err
 			}

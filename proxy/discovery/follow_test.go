@@ -137,6 +137,15 @@ func TestEnd(t *testing.T) {
 	})
 }
 
+// TestEndWithoutAnswer ends while an answer is waited for, which follow's cleanup looks
+// at.
+func TestEndWithoutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fakeAPI{hangs: true}
+		api.follow(t, nil)
+	})
+}
+
 // TestListForbidden wants Ready to hold what the API server said, one line in the
 // log, and no help to be needed once it is allowed.
 func TestListForbidden(t *testing.T) {
