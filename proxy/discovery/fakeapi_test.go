@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -39,6 +40,7 @@ type fakeAPI struct {
 	token              string // that is asked for; empty = none
 	isDown             bool
 	hangs              bool // it answers nothing
+	isGateway          bool // it answers {} to anything
 	conns              []net.Conn
 
 	accepted chan net.Conn
@@ -223,6 +225,8 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.mu.Unlock()
 		<-r.Context().Done()
 		return
+	case f.isGateway:
+		_, _ = io.WriteString(w, "{}")
 	case f.token != "" && r.Header.Get("Authorization") != "Bearer "+f.token:
 		refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
 	case kind == "list" && f.listForbidden, kind != "list" && f.watchForbidden, kind == "watchlist" && f.watchListForbidden:

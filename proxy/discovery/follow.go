@@ -131,6 +131,9 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize
 			var list corev1.PodList
 			err := v.request(o).Do(ctx).Into(&list)
+			if err == nil && list.ResourceVersion == "" {
+				err = fmt.Errorf("cannot use the list of pods from %s: it has no resourceVersion, so it is not an API server's", v.host)
+			}
 			if ctx.Err() == nil {
 				v.note("list", err)
 			}
