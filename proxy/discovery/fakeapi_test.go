@@ -39,8 +39,11 @@ type fakeAPI struct {
 	watchListForbidden bool
 	token              string // that is asked for; empty = none
 	isDown             bool
-	hangs              bool // it answers nothing
-	isGateway          bool // it answers {} to anything
+	whenDown           func(dials int) error // of a connection; nil = refused
+	dials              int                   // while it was down
+	hangs              bool                  // it answers nothing
+	isGateway          bool                  // it answers {} to anything
+	abortsWatches      bool                  // it closes the connection instead of an answer
 	conns              []net.Conn
 
 	accepted chan net.Conn
@@ -90,6 +93,10 @@ func (f *fakeAPI) dial(context.Context, string, string) (net.Conn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.isDown {
+		f.dials++
+		if f.whenDown != nil {
+			return nil, f.whenDown(f.dials)
+		}
 		return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 	}
 	client, server := net.Pipe()
@@ -227,6 +234,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case f.isGateway:
 		_, _ = io.WriteString(w, "{}")
+	case kind != "list" && f.abortsWatches:
+		f.mu.Unlock()
+		panic(http.ErrAbortHandler)
 	case f.token != "" && r.Header.Get("Authorization") != "Bearer "+f.token:
 		refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
 	case kind == "list" && f.listForbidden, kind != "list" && f.watchForbidden, kind == "watchlist" && f.watchListForbidden:

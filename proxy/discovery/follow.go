@@ -5,41 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 )
-
-// newClient makes a client for the core group, which is all that is used.
-func newClient(api *rest.Config) (rest.Interface, error) {
-	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	c := rest.CopyConfig(api)
-	c.APIPath = "/api"
-	c.GroupVersion = &corev1.SchemeGroupVersion
-	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	c.ContentType = runtime.ContentTypeProtobuf
-	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	c.QPS = -1 // a list and a watch for each namespace: nothing to limit
-	c.WarningHandler = rest.NoWarnings{}
-	client, err := rest.RESTClientFor(c)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a client for the API server at %s: %w", api.Host, err)
-	}
-	return client, nil
-}
 
 // follow keeps the view up to date until ctx ends: a list, then a watch for as
 // long as it lasts, and again. Where the watch is forbidden the next list comes
@@ -144,7 +125,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 		},
 		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.Watch = true
-			w, err := v.request(o).Watch(ctx)
+			w, err := beginWatch(ctx, v.request(o))
 			if ctx.Err() == nil {
 				v.note("watch", err)
 			}
@@ -165,17 +146,17 @@ func (v *view) request(o metav1.ListOptions) *rest.Request {
 	return v.client.Get().MaxRetries(0).Namespace(v.namespace).Resource("pods").VersionedParams(&o, metav1.ParameterCodec)
 }
 
-// note keeps what came of a request to the API server, and logs a failure that is
-// another than before. That watching is forbidden is no failure, since follow polls,
-// nor that a watch cannot begin with a list, which older API servers call invalid:
-// the reflector lists then.
+// note counts a request to the API server, keeps its failure, and logs it if it is news.
+// That watching is forbidden is no failure, since follow polls, nor that a watch cannot
+// begin with a list, which older API servers call invalid: the reflector lists then.
+// An answer makes up for a failure when it is taken in: see Replace and opened.
 func (v *view) note(verb string, err error) {
 	outcome := "ok"
 	if err != nil {
 		outcome = "error"
 	}
 	v.all.metrics.requests.WithLabelValues(verb, outcome).Inc()
-	if verb == "watch" && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
+	if err == nil || verb == "watch" && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
 		return
 	}
 	isForbidden := apierrors.IsForbidden(err)
@@ -186,14 +167,40 @@ func (v *view) note(verb string, err error) {
 		err = fmt.Errorf("cannot reach the API server at %s: %w", v.host, sent.Err)
 	}
 	v.all.mu.Lock()
-	before := v.err
 	v.err, v.isForbidden = err, v.isForbidden || isForbidden
+	isNews := v.isNews(err)
 	v.all.mu.Unlock()
-	switch {
-	case err != nil && (before == nil || before.Error() != err.Error()):
+	if isNews {
 		v.all.opts.Logger.Error("cannot follow pods", "verb", verb, "pods_of", v.String(), "err", err)
-	case err == nil && before != nil:
-		v.all.opts.Logger.Info("the API server tells of pods again", "verb", verb, "pods_of", v.String())
+	}
+}
+
+// mostLogged is how many failures a view remembers to have logged.
+const mostLogged = 20
+
+// isNews says whether a failure has not been logged since the pods were followed last.
+// Numbers make no difference: each connection is from another port. all.mu is held.
+func (v *view) isNews(err error) bool {
+	kind := strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, err.Error())
+	if slices.Contains(v.logged, kind) {
+		return false
+	}
+	v.logged = append(v.logged, kind)
+	v.logged = v.logged[max(0, len(v.logged)-mostLogged):]
+	return true
+}
+
+// followsAgain takes note that the pods are followed, and logs it if that had failed.
+// all.mu is held.
+func (v *view) followsAgain() {
+	if len(v.logged) > 0 {
+		v.logged = nil
+		v.all.opts.Logger.Info("the API server tells of pods again", "pods_of", v.String())
 	}
 }
 

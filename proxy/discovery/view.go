@@ -28,7 +28,8 @@ type view struct {
 	pods        map[types.UID]*podTargets // that have targets
 	isSynced    bool                      // a first list is complete
 	isForbidden bool                      // the API server has refused a list
-	err         error                     // of the last request to the API server; nil if it succeeded
+	err         error                     // why what is known may be out of date: the last failure, if no answer came after it
+	logged      []string                  // failures that were logged since the pods were followed last
 	isPolled    bool                      // the API server has refused a watch, but not a list
 	isWatched   bool                      // a watch is open
 	isCurrent   bool                      // and it has told all that there is
@@ -70,6 +71,10 @@ func (v *view) Replace(list []any, _ string) error {
 	v.all.snapshot = nil
 	v.pods = pods
 	v.isCurrent, v.currentAt = v.isWatched, time.Now()
+	v.err = nil
+	if v.isWatched || v.isPolled { // else a watch is still to come
+		v.followsAgain()
+	}
 	if !v.isSynced {
 		v.isSynced = true
 		time.AfterFunc(afterList, debug.FreeOSMemory) // a first list makes garbage as nothing later does
@@ -128,6 +133,10 @@ func (v *view) opened(w watch.Interface, goesOn bool) watch.Interface {
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
 	v.isPolled, v.isWatched, v.isCurrent = false, true, goesOn
+	if goesOn {
+		v.err = nil
+		v.followsAgain()
+	}
 	return &openWatch{w, v, time.Now()}
 }
 

@@ -45,15 +45,7 @@ func TestAPIServerRestarts(t *testing.T) {
 		return nil
 	})
 	wantSaid(t, proxy, a.Name, b.Name)
-	if status, body := get(t, proxy.URL("/-/ready"), nil); status != http.StatusOK {
-		t.Errorf("/-/ready answers %d %s", status, body)
-	}
-	eventually(t, func() error {
-		if !strings.Contains(proxy.Log(), "cannot follow pods") {
-			return fmt.Errorf("that the API server is away is not said")
-		}
-		return nil
-	})
+	wantAway(t, proxy, line.address)
 
 	// An API server that was started anew does not know what was before: 410 Gone.
 	must(t, cluster.StopServer())
@@ -62,7 +54,49 @@ func TestAPIServerRestarts(t *testing.T) {
 	line.on()
 	wantSaid(t, proxy, b.Name, c.Name)
 	wantOwnMetric(t, proxy, `metrics_proxy_discovery_staleness_seconds{namespace=""} 0`)
+	eventually(t, func() error {
+		if n := strings.Count(proxy.Log(), "the API server tells of pods again"); n != 1 {
+			return fmt.Errorf("that the API server is back was logged %d times, want once:\n%s", n, proxy.Log())
+		}
+		return nil
+	})
 }
+
+// wantAway wants a proxy to go on, and to say why what it knows may be out of date, for
+// three attempts to reach an API server that takes connections and closes them.
+func wantAway(t *testing.T, proxy *testbed.Proxy, address string) {
+	t.Helper()
+	attempts := func() float64 {
+		own, err := proxy.OwnMetrics(t.Context())
+		must(t, err)
+		match := watchErrorsLine.FindSubmatch(own)
+		if match == nil {
+			t.Fatalf("failed watches are not counted in\n%s", own)
+		}
+		n, err := strconv.ParseFloat(string(match[1]), 64)
+		must(t, err)
+		return n
+	}
+	eventually(t, func() error {
+		if n := attempts(); n < 3 {
+			return fmt.Errorf("%g watches failed", n)
+		}
+		want := "pods of all namespaces may be out of date: cannot reach the API server at https://" + address
+		if status, body := get(t, proxy.URL("/-/ready"), nil); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Fatalf("/-/ready answers %d %s", status, body)
+		}
+		return nil
+	})
+	// A connection that is closed ends in few ways, with other ports each time.
+	if n := strings.Count(proxy.Log(), "cannot follow pods"); n < 1 || n > 4 {
+		t.Errorf("that the API server is away was logged %d times:\n%s", n, proxy.Log())
+	}
+	if strings.Contains(proxy.Log(), "the API server tells of pods again") {
+		t.Errorf("that the API server is back was logged while it was away:\n%s", proxy.Log())
+	}
+}
+
+var watchErrorsLine = regexp.MustCompile(`(?m)^metrics_proxy_discovery_requests_total\{outcome="error",verb="watch"\} (.+)$`)
 
 // Where the API server has lost its etcd the last known targets are asked.
 func TestEtcdRestarts(t *testing.T) {
