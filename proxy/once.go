@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
@@ -15,11 +14,7 @@ import (
 // scrape scrapes all targets once and prints the answer. That a target is down is
 // an error.
 func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
-	follow, cancel := context.WithCancel(ctx)
-	var following sync.WaitGroup
-	following.Go(func() { p.pods.Run(follow) })
-	defer following.Wait()
-	defer cancel()
+	defer p.follow(ctx)()
 	if err := p.waitUntilReady(ctx); err != nil {
 		return err
 	}

@@ -40,19 +40,34 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 		}()
 	}
 	p.logger.Info("metrics-proxy listens", "version", version, "port", s.Port, "metrics_http_port", s.MetricsHTTPPort)
-	following := make(chan struct{})
-	go func() {
-		p.pods.Run(ctx)
-		close(following)
-	}()
+	unfollow := p.follow(ctx)
 	<-ctx.Done()
 	p.logger.Info("stopping when the scrapes in flight are answered")
 	err = p.shutdown(servers)
-	<-following
+	unfollow()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return err
+}
+
+// follow follows the pods until ctx ends or end is called, which waits for it, but not
+// for long: nothing depends on it, and a credential plugin of the kubeconfig that hangs
+// cannot be told to end.
+func (p *program) follow(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		p.pods.Run(ctx)
+		close(ended)
+	}()
+	return func() {
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
 
 func (p *program) newHTTPServer(h http.Handler) *http.Server {
