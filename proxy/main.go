@@ -70,7 +70,7 @@ func usage(w io.Writer) error {
 Usage: metrics-proxy [COMMAND]
 
   serve        answer /metrics, /-/healthy and /-/ready on PORT (the default)
-  scrape       scrape all targets once, print the answer; exit 1 if a target is down
+  scrape       scrape all targets once, print the answer; exit 1 if a target is down or a namespace is forbidden
   healthcheck  exit 0 if the proxy on PORT answers
   version      print the version
   --help       print this

@@ -12,12 +12,13 @@ import (
 )
 
 // scrape scrapes all targets once and prints the answer. That a target is down is
-// an error.
+// an error, and that the pods of a namespace may not be listed.
 func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	defer p.follow(ctx)()
-	if err := p.waitUntilReady(ctx); err != nil {
+	if err := p.waitUntilKnown(ctx); err != nil {
 		return err
 	}
+	errs := []error{p.pods.Ready()}
 	deadline := time.Now().Add(p.scrapeTimeout)
 	answer := p.client.Gather(ctx, p.pods.Targets, exposition.Negotiate(""), func(int64) time.Time { return deadline })
 	if ctx.Err() != nil {
@@ -26,7 +27,6 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	if _, err := answer.WriteTo(stdout); err != nil {
 		return fmt.Errorf("cannot write the answer: %w", err)
 	}
-	var errs []error
 	for _, r := range answer.Results {
 		if r.Outcome.Reason != target.OK && !r.Target.Terminating {
 			errs = append(errs, fmt.Errorf("target is down: namespace=%s pod=%s reason=%s: %w", r.Target.Namespace, r.Target.Pod, r.Outcome.Reason, r.Outcome.Err))
@@ -35,15 +35,15 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// waitUntilReady waits for the first list of pods as long as for a scrape.
-func (p *program) waitUntilReady(ctx context.Context) error {
+// waitUntilKnown waits until there can be an answer, as long as for a scrape.
+func (p *program) waitUntilKnown(ctx context.Context) error {
 	late := time.After(p.scrapeTimeout)
-	for p.pods.Ready() != nil {
+	for p.pods.Known() != nil {
 		select {
 		case <-ctx.Done():
 			return interrupted(ctx)
 		case <-late:
-			return p.pods.Ready()
+			return p.pods.Known()
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

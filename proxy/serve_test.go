@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// newAPI is an API server where pods may be listed, but not watched. Each of the
-// addresses is a pod's. The pods that are named after them are terminating.
+// newAPI is an API server where pods may be listed, but not watched, and not listed in the
+// namespace forbidden. Each of the addresses is a pod's. The pods that are named after them are terminating.
 func newAPI(t *testing.T, addresses map[string]string, terminating ...string) string {
 	t.Helper()
 	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"}}
@@ -40,7 +40,7 @@ func newAPI(t *testing.T, addresses map[string]string, terminating ...string) st
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if r.URL.Query().Has("watch") {
+		if r.URL.Query().Has("watch") || strings.Contains(r.URL.Path, "/namespaces/forbidden/") {
 			w.WriteHeader(http.StatusForbidden)
 			_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden})
 			return
@@ -151,6 +151,26 @@ func TestScrapeOnce(t *testing.T) {
 	out, err = scrapeOnce(map[string]string{"web-0": up, "web-1": gone.URL}, "web-1")
 	if err != nil || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) || strings.Contains(out, "web-1") {
 		t.Errorf("with a terminating pod that is down: error %v, want none, printed\n%s", err, out)
+	}
+}
+
+// TestScrapeOnceForbidden wants the pods of the namespaces that may be listed, and to be
+// told that the others are missing, even where no target is down.
+func TestScrapeOnceForbidden(t *testing.T) {
+	config := kubeconfig(t, newAPI(t, map[string]string{"web-0": newTarget(t, closed(), func() {})}))
+	scrapeOnce := func(namespaces, timeout string) (string, error) {
+		var stdout strings.Builder
+		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "NAMESPACES=" + namespaces, "SCRAPE_TIMEOUT=" + timeout, "KUBECONFIG=" + config}, &stdout, io.Discard)
+		return stdout.String(), err
+	}
+	for namespaces, timeout := range map[string]string{"ns,forbidden": "1m", "forbidden": "300ms"} {
+		out, err := scrapeOnce(namespaces, timeout)
+		if want := "want a Role in namespace forbidden with the rule"; err == nil || !strings.HasPrefix(err.Error(), "pods of namespace forbidden are not known yet: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "namespace ns") {
+			t.Errorf("%s: the error is %v, want it to say %s", namespaces, err, want)
+		}
+		if is := strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`); is != strings.Contains(namespaces, "ns,") {
+			t.Errorf("%s: printed\n%s", namespaces, out)
+		}
 	}
 }
 

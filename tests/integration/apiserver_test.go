@@ -211,6 +211,10 @@ func TestForbiddenNamespace(t *testing.T) {
 		return nil
 	})
 	wantSaid(t, proxy, a.Name)
+	env := []string{"POD_LABEL_SELECTOR=test=allowed", "KUBECONFIG=" + config, "NAMESPACES=allowed,forbidden"}
+	if code, stdout, stderr := runProxy(t, env, "scrape"); code != 1 || !ups(stdout)[a.Name] || !strings.Contains(stderr, "metrics-proxy: pods of namespace forbidden are not known yet: ") {
+		t.Errorf("scrape: exit code %d\n%s%s", code, stdout, stderr)
+	}
 	must(t, cluster.Allow(ctx, "half", testbed.Grant{Namespace: "forbidden", Rules: testbed.PodRules("list", "watch")}))
 	wantSaid(t, proxy, a.Name, b.Name)
 	if status, body := get(t, proxy.URL("/-/ready"), nil); status != http.StatusOK {
