@@ -16,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
 // certificate makes one, with its key, both in PEM.
@@ -109,7 +109,7 @@ func TestKubeconfigs(t *testing.T) {
 		"a helper": "exec: {apiVersion: client.authentication.k8s.io/v1, command: /no/such/helper, interactiveMode: Never}",
 	} {
 		path := kubeconfigOf(t, "server: 'https://127.0.0.1:1', certificate-authority: '"+certFile+"'", user)
-		if _, err := apiConfig(config.Discovery{Kubeconfig: path}); err != nil {
+		if _, err := kubeapi.Load(kubeapi.Options{Kubeconfig: path}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -14,12 +14,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
 	"github.com/canonical/metrics-k8s-proxy/proxy/discovery"
+	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/server"
 )
@@ -77,16 +77,12 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 
 // newPods makes what follows the pods.
 func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry *prometheus.Registry) (*discovery.Pods, error) {
-	reload := func() (*rest.Config, error) {
-		api, err := apiConfig(d)
-		if err == nil {
-			api.UserAgent = userAgent
+	connect := func() (*kubeapi.Client, error) {
+		api, err := kubeapi.Load(kubeapi.Options{Kubeconfig: d.Kubeconfig, Context: d.KubeContext, UserAgent: userAgent})
+		if err != nil {
+			return nil, err
 		}
-		return api, err
-	}
-	api, err := reload()
-	if err != nil {
-		return nil, err
+		return kubeapi.NewClient(api, kubeapi.Core())
 	}
 	shard, err := shardIndex(d, os.Hostname)
 	if err != nil {
@@ -101,8 +97,7 @@ func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry
 		namespaces = append(namespaces, string(ns))
 	}
 	return discovery.New(discovery.Options{
-		API:          api,
-		Reload:       reload,
+		Connect:      connect,
 		Selector:     d.PodLabelSelector,
 		Namespaces:   namespaces,
 		NodeName:     d.NodeName,

@@ -22,6 +22,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
 // fakeAPI answers for the pods of an API server, over connections in memory, so
@@ -46,7 +48,8 @@ type fakeAPI struct {
 	abortsWatches      bool                  // it closes the connection instead of an answer
 	conns              []net.Conn
 
-	accepted chan net.Conn
+	accepted  chan net.Conn
+	transport *http.Transport // to it
 }
 
 // follow starts a Pods that follows the fake, and stops both at the test's end.
@@ -57,10 +60,10 @@ func (f *fakeAPI) follow(t *testing.T, change func(*Options)) (*Pods, *logged) {
 	f.pods, f.watches, f.accepted = map[string]*corev1.Pod{}, map[chan metav1.WatchEvent]bool{}, make(chan net.Conn)
 	srv := &http.Server{Handler: f}
 	go func() { _ = srv.Serve(f) }()
-	transport := &http.Transport{DialContext: f.dial}
+	f.transport = &http.Transport{DialContext: f.dial}
 	log := new(logged)
 	p := newPods(t, func(o *Options) {
-		o.API = &rest.Config{Host: "http://api", Transport: transport}
+		o.Connect = connect(&rest.Config{Host: "http://api", Transport: f.transport})
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 		if change != nil {
 			change(o)
@@ -82,11 +85,16 @@ func (f *fakeAPI) follow(t *testing.T, change func(*Options)) (*Pods, *logged) {
 		if lines := log.with("context canceled"); len(lines) > 0 {
 			t.Errorf("the end was logged as a failure: %q", lines)
 		}
-		transport.CloseIdleConnections()
+		f.transport.CloseIdleConnections()
 		_ = srv.Close()
 	})
 	synctest.Wait()
 	return p, log
+}
+
+// connect is Options.Connect for a configuration.
+func connect(config *rest.Config) func() (*kubeapi.Client, error) {
+	return func() (*kubeapi.Client, error) { return kubeapi.NewClient(config, kubeapi.Core()) }
 }
 
 func (f *fakeAPI) dial(context.Context, string, string) (net.Conn, error) {

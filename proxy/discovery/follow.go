@@ -20,6 +20,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
 // follow keeps the view up to date until ctx ends: a list, then a watch for as
@@ -80,18 +82,12 @@ func (c impatientClock) After(d time.Duration) <-chan time.Time {
 // renewClient makes a client of what the configuration says now. The one before stays if
 // it says nothing that can be used.
 func (v *view) renewClient() {
-	if v.all.opts.Reload == nil {
+	client, err := v.all.opts.Connect()
+	if err != nil {
+		v.all.opts.Logger.Warn("cannot read how to reach the API server, so it is reached as before", "err", err)
 		return
 	}
-	api, err := v.all.opts.Reload()
-	if err == nil {
-		var client rest.Interface
-		if client, err = newClient(api); err == nil {
-			v.client, v.host = client, api.Host
-			return
-		}
-	}
-	v.all.opts.Logger.Warn("cannot read how to reach the API server, so it is reached as before", "err", err)
+	v.client = client
 }
 
 // newBackoff gives 0.5 s and, after some failures, 10 s, each up to half longer.
@@ -113,7 +109,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 			var list corev1.PodList
 			err := v.request(o).Do(ctx).Into(&list)
 			if err == nil && list.ResourceVersion == "" {
-				err = fmt.Errorf("cannot use the list of pods from %s: it has no resourceVersion, so it is not an API server's", v.host)
+				err = fmt.Errorf("cannot use the list of pods from %s: it has no resourceVersion, so it is not an API server's", v.client.Host)
 			}
 			if ctx.Err() == nil {
 				v.note("list", err)
@@ -125,7 +121,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 		},
 		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.Watch = true
-			w, err := beginWatch(ctx, v.request(o))
+			w, err := kubeapi.Watch(ctx, v.request(o))
 			if ctx.Err() == nil {
 				v.note("watch", err)
 			}
@@ -164,7 +160,7 @@ func (v *view) note(verb string, err error) {
 		err = fmt.Errorf("%w: want %s", err, v.rule())
 	}
 	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes each time
-		err = fmt.Errorf("cannot reach the API server at %s: %w", v.host, sent.Err)
+		err = fmt.Errorf("cannot reach the API server at %s: %w", v.client.Host, sent.Err)
 	}
 	v.all.mu.Lock()
 	v.err, v.isForbidden = err, v.isForbidden || isForbidden

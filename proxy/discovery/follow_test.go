@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
 // TestFollow goes through the life of pods, with API servers of both kinds: one
@@ -344,12 +346,18 @@ func TestConfigurationIsReadAnew(t *testing.T) {
 		api := fakeAPI{token: "new"}
 		token, broken := "old", errors.New("cannot be read now")
 		p, log := api.follow(t, func(o *Options) {
-			o.Reload = func() (*rest.Config, error) {
+			atStart, isStart := o.Connect, true
+			o.Connect = func() (*kubeapi.Client, error) {
 				api.mu.Lock()
 				defer api.mu.Unlock()
-				c := rest.CopyConfig(o.API)
-				c.BearerToken, c.Host = token, "http://elsewhere"
-				return c, broken
+				switch {
+				case isStart:
+					isStart = false
+					return atStart()
+				case broken != nil:
+					return nil, broken
+				}
+				return connect(&rest.Config{Host: "http://elsewhere", BearerToken: token, Transport: api.transport})()
 			}
 		})
 		time.Sleep(time.Minute)

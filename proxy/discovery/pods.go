@@ -14,23 +14,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
 // Options say which pods to follow, and how.
 type Options struct {
-	API          *rest.Config
-	Reload       func() (*rest.Config, error) // API as it is now; nil if it stays
-	Selector     string                       // a Kubernetes label selector
-	Namespaces   []string                     // all if empty
-	NodeName     string                       // any if empty
-	ShardCount   int                          // proxies that share the pods
-	ShardIndex   int                          // which of them this is
-	Labels       []LabelRule                  // of each target, in order
-	PollInterval time.Duration                // between lists where pods may not be watched
+	// Connect makes a client of the core group, as the configuration says at the time.
+	Connect      func() (*kubeapi.Client, error)
+	Selector     string        // a Kubernetes label selector
+	Namespaces   []string      // all if empty
+	NodeName     string        // any if empty
+	ShardCount   int           // proxies that share the pods
+	ShardIndex   int           // which of them this is
+	Labels       []LabelRule   // of each target, in order
+	PollInterval time.Duration // between lists where pods may not be watched
 	Logger       *slog.Logger
 	Registerer   prometheus.Registerer
 }
@@ -47,7 +47,7 @@ type Pods struct {
 
 // New does not connect yet.
 func New(opts Options) (*Pods, error) {
-	client, err := newClient(opts.API)
+	client, err := opts.Connect()
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func New(opts Options) (*Pods, error) {
 		namespaces = []string{corev1.NamespaceAll}
 	}
 	for _, ns := range slices.Compact(namespaces) {
-		v := &view{all: p, namespace: ns, client: client, host: opts.API.Host, pods: map[types.UID]*podTargets{}, currentAt: time.Now()}
+		v := &view{all: p, namespace: ns, client: client, pods: map[types.UID]*podTargets{}, currentAt: time.Now()}
 		p.views = append(p.views, v)
 		registerStaleness(opts.Registerer, v)
 	}

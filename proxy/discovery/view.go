@@ -10,9 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -20,9 +20,8 @@ import (
 // that a reflector fills.
 type view struct {
 	all       *Pods
-	namespace string         // empty = all
-	client    rest.Interface // follow's own
-	host      string         // of the API server that it asks
+	namespace string          // empty = all
+	client    *kubeapi.Client // follow's own
 
 	// Guarded by all.mu:
 	pods        map[types.UID]*podTargets // that have targets

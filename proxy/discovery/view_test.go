@@ -18,7 +18,7 @@ import (
 func newPods(t *testing.T, change func(*Options)) *Pods {
 	t.Helper()
 	opts := Options{
-		API:          &rest.Config{Host: "http://127.0.0.1:1"},
+		Connect:      connect(&rest.Config{Host: "http://127.0.0.1:1"}),
 		Selector:     "app=web",
 		Labels:       []LabelRule{{Name: "pod", Source: "pod"}},
 		PollInterval: time.Minute,
