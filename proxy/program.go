@@ -98,12 +98,11 @@ func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry
 	}
 	return discovery.New(discovery.Options{
 		Connect:      connect,
-		Selector:     d.PodLabelSelector,
+		Dialects:     []discovery.Dialect{discovery.Annotations(d.PodLabelSelector, rules)},
 		Namespaces:   namespaces,
 		NodeName:     d.NodeName,
 		ShardCount:   d.ShardCount,
 		ShardIndex:   shard,
-		Labels:       rules,
 		PollInterval: time.Duration(d.CacheUpdateInterval),
 		Logger:       logger,
 		Registerer:   registry,

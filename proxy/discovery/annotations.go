@@ -29,12 +29,21 @@ const portLabel = "k8s_port"
 // maxPorts bounds the targets of one pod.
 const maxPorts = 32
 
-// targetsOf returns the targets of a pod: none unless its annotations ask for it,
-// it has an address and it has not ended. A malformed annotation makes a target
-// that cannot be asked, so that it is seen.
-func targetsOf(pod *corev1.Pod, rules []LabelRule) []*target.Target {
-	if pod.Annotations[scrapeAnnotation] != "true" || pod.Status.PodIP == "" ||
-		pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+// Annotations is the dialect of pods that the selector selects and that carry the
+// annotation prometheus.io/scrape: "true". The rules make the labels of each target.
+func Annotations(selector string, rules []LabelRule) Dialect {
+	needs := needsOf(rules)
+	needs.annotations = append(needs.annotations, scrapeAnnotation, portAnnotation, pathAnnotation, schemeAnnotation)
+	return Dialect{
+		name: "annotations", selector: selector, needs: needs,
+		targets: func(pod *corev1.Pod) []*target.Target { return annotatedTargets(pod, rules) },
+	}
+}
+
+// annotatedTargets is Dialect.targets for annotations. A malformed annotation makes a
+// target with a Problem, so that it is reported as down.
+func annotatedTargets(pod *corev1.Pod, rules []LabelRule) []*target.Target {
+	if pod.Annotations[scrapeAnnotation] != "true" {
 		return nil
 	}
 	ports, err := portsOf(pod)
@@ -50,15 +59,7 @@ func targetsOf(pod *corev1.Pod, rules []LabelRule) []*target.Target {
 
 func targetOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool, err error) *target.Target {
 	labels, labelErr := labelsOf(pod, port, rules, oneOfSeveral)
-	t := &target.Target{
-		ID:          fmt.Sprintf("%s:%s%.200s", pod.UID, port, pod.Annotations[pathAnnotation]),
-		Namespace:   pod.Namespace,
-		Pod:         pod.Name,
-		UID:         string(pod.UID),
-		Address:     pod.Status.PodIP,
-		Labels:      labels,
-		Terminating: pod.DeletionTimestamp != nil,
-	}
+	t := &target.Target{ID: fmt.Sprintf("%s%.200s", port, pod.Annotations[pathAnnotation]), Labels: labels}
 	var u *url.URL
 	if err = cmp.Or(err, labelErr); err == nil {
 		u, err = endpoint(pod, port)

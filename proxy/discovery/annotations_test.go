@@ -25,6 +25,11 @@ func newPod(name string, annotations map[string]string) *corev1.Pod {
 	}
 }
 
+// targetsOf are the targets that a pod declares by annotations.
+func targetsOf(pod *corev1.Pod, rules []LabelRule) []*target.Target {
+	return Annotations("app=web", rules).targetsOf(pod)
+}
+
 // summary is what matters of targets: the URL, or the reason why there is none.
 func summary(targets []*target.Target) string {
 	var all []string

@@ -1,8 +1,8 @@
 // Package discovery knows which pods are to be asked. It follows the pods that
 // match a selector, by a watch or, where that is forbidden, by listing them again
-// and again, and makes targets of those whose annotations ask for it. Of a pod it
-// keeps its targets, never the object.
+// and again, and makes targets of them by a Dialect. Of a pod it keeps its targets,
+// never the object.
 //
-// client-go is used by its small parts, a REST client and a reflector: the typed
-// clientset and informers would double the size of the program.
+// client-go is used by its small parts, a REST client and a reflector: informers would
+// keep whole objects.
 package discovery

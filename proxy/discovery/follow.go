@@ -135,7 +135,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 
 // request asks for the view's pods, once: follow tries again, and says so.
 func (v *view) request(o metav1.ListOptions) *rest.Request {
-	o.LabelSelector = v.all.opts.Selector
+	o.LabelSelector = v.dialect.selector
 	if node := v.all.opts.NodeName; node != "" {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node).String()
 	}

@@ -61,7 +61,8 @@ func TestRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var api fakeAPI
 		api.follow(t, func(o *Options) {
-			o.Selector, o.NodeName, o.Namespaces = "app in (a,b),!canary", "node-1", []string{"x", "y"}
+			o.Dialects = []Dialect{Annotations("app in (a,b),!canary", nil)}
+			o.NodeName, o.Namespaces = "node-1", []string{"x", "y"}
 		})
 		paths := map[string]int{}
 		for _, u := range api.requests {

@@ -1,6 +1,10 @@
 package discovery
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	events   *prometheus.CounterVec // by event
@@ -29,11 +33,17 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return m
 }
 
-// registerStaleness tells the staleness of a view.
-func registerStaleness(r prometheus.Registerer, v *view) {
+// registerStaleness exposes the staleness of a namespace: the greatest of its views.
+func registerStaleness(r prometheus.Registerer, namespace string, views []*view) {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "metrics_proxy_discovery_staleness_seconds",
 		Help:        "For how long what is known of the pods of a namespace (empty: of all) may be out of date: 0 while they are watched, else since the last list or the end of the watch.",
-		ConstLabels: prometheus.Labels{"namespace": v.namespace},
-	}, func() float64 { return v.staleness().Seconds() }))
+		ConstLabels: prometheus.Labels{"namespace": namespace},
+	}, func() float64 {
+		var most time.Duration
+		for _, v := range views {
+			most = max(most, v.staleness())
+		}
+		return most.Seconds()
+	}))
 }

@@ -24,12 +24,11 @@ import (
 type Options struct {
 	// Connect makes a client of the core group, as the configuration says at the time.
 	Connect      func() (*kubeapi.Client, error)
-	Selector     string        // a Kubernetes label selector
+	Dialects     []Dialect     // one at least
 	Namespaces   []string      // all if empty
 	NodeName     string        // any if empty
 	ShardCount   int           // proxies that share the pods
 	ShardIndex   int           // which of them this is
-	Labels       []LabelRule   // of each target, in order
 	PollInterval time.Duration // between lists where pods may not be watched
 	Logger       *slog.Logger
 	Registerer   prometheus.Registerer
@@ -38,7 +37,7 @@ type Options struct {
 // Pods follows the pods that match, and knows their targets.
 type Pods struct {
 	opts    Options
-	views   []*view // one for each namespace followed, or one for all
+	views   []*view // one for each dialect and namespace, or one for all namespaces
 	metrics metrics
 
 	mu       sync.Mutex       // guards snapshot and the views' fields
@@ -57,9 +56,12 @@ func New(opts Options) (*Pods, error) {
 		namespaces = []string{corev1.NamespaceAll}
 	}
 	for _, ns := range slices.Compact(namespaces) {
-		v := &view{all: p, namespace: ns, client: client, pods: map[types.UID]*podTargets{}, currentAt: time.Now()}
-		p.views = append(p.views, v)
-		registerStaleness(opts.Registerer, v)
+		var views []*view
+		for _, d := range opts.Dialects {
+			views = append(views, &view{all: p, dialect: d, namespace: ns, client: client, pods: map[types.UID]*podTargets{}, currentAt: time.Now()})
+		}
+		p.views = append(p.views, views...)
+		registerStaleness(opts.Registerer, ns, views)
 	}
 	return p, nil
 }
@@ -124,7 +126,7 @@ func (p *Pods) Ready() error {
 			errs = append(errs, fmt.Errorf("pods of %s are not known yet: %w", v, err))
 		}
 	}
-	return errors.Join(errs...)
+	return join(errs)
 }
 
 // Current returns nil while every change of a pod is told at once, and else why not. What
@@ -142,5 +144,15 @@ func (p *Pods) Current() error {
 			errs = append(errs, fmt.Errorf("pods of %s are listed every %s, for they may not be watched: want %s", v, p.opts.PollInterval, v.rule()))
 		}
 	}
-	return errors.Join(errs...)
+	return join(errs)
+}
+
+// join joins errors, but each text once: the views of a namespace often fail alike.
+func join(errs []error) error {
+	seen := map[string]bool{}
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
+		text := err.Error()
+		defer func() { seen[text] = true }()
+		return seen[text]
+	})...)
 }

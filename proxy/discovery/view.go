@@ -16,10 +16,11 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// view is what is known of the pods of one namespace, or of all. It is the store
-// that a reflector fills.
+// view is what is known of the pods that one dialect selects in one namespace, or in all.
+// It is the store that a reflector fills.
 type view struct {
 	all       *Pods
+	dialect   Dialect
 	namespace string          // empty = all
 	client    *kubeapi.Client // follow's own
 
@@ -108,19 +109,16 @@ func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 			to[key] = value
 		}
 	}
-	for _, annotation := range []string{scrapeAnnotation, portAnnotation, pathAnnotation, schemeAnnotation} {
-		keep(slim.Annotations, pod.Annotations, annotation)
+	needs := v.dialect.needs
+	for _, key := range needs.annotations {
+		keep(slim.Annotations, pod.Annotations, key)
 	}
-	for _, r := range v.all.opts.Labels {
-		switch r.Source {
-		case "label":
-			keep(slim.Labels, pod.Labels, r.Key)
-		case "annotation":
-			keep(slim.Annotations, pod.Annotations, r.Key)
-		case "container":
-			for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
-				slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name, Ports: c.Ports})
-			}
+	for _, key := range needs.labels {
+		keep(slim.Labels, pod.Labels, key)
+	}
+	if needs.containers {
+		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name, Ports: c.Ports})
 		}
 	}
 	return slim
@@ -210,7 +208,7 @@ func (p *podTargets) isTerminating() bool { return p.targets[0].Terminating }
 
 // targetsOf returns nil for a pod that is no target.
 func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
-	targets := targetsOf(pod, v.all.opts.Labels)
+	targets := v.dialect.targetsOf(pod)
 	if len(targets) == 0 {
 		return nil
 	}

@@ -19,8 +19,7 @@ func newPods(t *testing.T, change func(*Options)) *Pods {
 	t.Helper()
 	opts := Options{
 		Connect:      connect(&rest.Config{Host: "http://127.0.0.1:1"}),
-		Selector:     "app=web",
-		Labels:       []LabelRule{{Name: "pod", Source: "pod"}},
+		Dialects:     []Dialect{Annotations("app=web", []LabelRule{{Name: "pod", Source: "pod"}})},
 		PollInterval: time.Minute,
 		ShardCount:   1,
 		Logger:       slog.New(slog.DiscardHandler),
@@ -219,7 +218,7 @@ func TestSlimPods(t *testing.T) {
 		{"pod", "pod", ""}, {"ns", "namespace", ""}, {"ip", "ip", ""}, {"node", "node", ""}, {"uid", "uid", ""},
 		{"container", "container", ""}, {"app", "label", "app"}, {"team", "annotation", "team"}, {"none", "label", "none"},
 	}
-	v := newPods(t, func(o *Options) { o.Labels = rules }).views[0]
+	v := newPods(t, func(o *Options) { o.Dialects = []Dialect{Annotations("app=web", rules)} }).views[0]
 	for name, change := range map[string]func(*corev1.Pod){
 		"as it is":     func(*corev1.Pod) {},
 		"terminating":  func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Now()} },

@@ -18,6 +18,22 @@ type LabelRule struct {
 	Key    string // of the label or annotation
 }
 
+// needsOf is what the rules read of a pod.
+func needsOf(rules []LabelRule) needs {
+	var n needs
+	for _, r := range rules {
+		switch r.Source {
+		case "label":
+			n.labels = append(n.labels, r.Key)
+		case "annotation":
+			n.annotations = append(n.annotations, r.Key)
+		case "container":
+			n.containers = true
+		}
+	}
+	return n
+}
+
 // maxLabelValue bounds the value of a label, in bytes: it is on every sample.
 const maxLabelValue = 1024
 
