@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -20,7 +21,9 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	}
 	errs := []error{p.pods.Ready()}
 	deadline := time.Now().Add(p.scrapeTimeout)
-	answer := p.client.Gather(ctx, p.pods.Targets, exposition.Negotiate(""), func(int64) time.Time { return deadline })
+	answer := p.client.Gather(ctx, scrape.Request{
+		Targets: p.pods.Targets, Format: exposition.Negotiate(""), Deadline: func(int64) time.Time { return deadline },
+	})
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}

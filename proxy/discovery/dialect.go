@@ -37,8 +37,8 @@ func (d Dialect) targetsOf(pod *corev1.Pod) []*target.Target {
 	targets := d.targets(pod)
 	for _, t := range targets {
 		t.ID = fmt.Sprintf("%s/%s:%s", d.name, pod.UID, t.ID)
-		t.Namespace, t.Pod, t.UID = pod.Namespace, pod.Name, string(pod.UID)
-		t.Address = pod.Status.PodIP
+		t.Namespace, t.Pod = pod.Namespace, pod.Name
+		t.Address, t.Owner = pod.Status.PodIP, string(pod.UID)
 		t.Terminating = pod.DeletionTimestamp != nil
 	}
 	return targets

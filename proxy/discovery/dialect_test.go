@@ -5,7 +5,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -27,12 +26,8 @@ func byLabel() Dialect {
 // repeated.
 func TestTwoDialects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		registry := prometheus.NewRegistry()
 		api := fakeAPI{listForbidden: true}
-		p, _ := api.follow(t, func(o *Options) {
-			o.Dialects = append(o.Dialects, byLabel())
-			o.Registerer = registry
-		})
+		p, _ := api.follow(t, func(o *Options) { o.Dialects = append(o.Dialects, byLabel()) })
 		if err := p.Ready(); err == nil || strings.Count(err.Error(), "pods is forbidden") != 1 {
 			t.Errorf("Ready returns %v, want the refusal once", err)
 		}

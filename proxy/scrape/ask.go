@@ -47,15 +47,17 @@ func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, 
 }
 
 // header is what all targets of a scrape are asked with. Requests share it.
-func (c *Client) header(ctx context.Context, accept string) http.Header {
+func (c *Client) header(ctx context.Context, req Request) http.Header {
 	h := http.Header{}
-	h.Set("Accept", accept)
+	h.Set("Accept", req.Format.Accept())
 	h.Set("Accept-Encoding", "identity")
 	h.Set("User-Agent", c.opts.UserAgent)
 	if deadline, ok := ctx.Deadline(); ok {
 		h.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
 	}
-	setVia(ctx, h)
+	if len(req.Via) > 0 {
+		h[ViaHeader] = req.Via
+	}
 	return h
 }
 

@@ -126,56 +126,70 @@ func (a Answer) Release() {
 // all of them so far. It may fall as the bytes grow, never rise.
 type Deadline func(bytes int64) time.Time
 
-// Gather asks all targets at once, waits until each has answered or the deadline has
-// come or ctx has ended, and merges the answers in the format. A target that fails
-// costs no other target a sample. Which targets are known is asked again at the end: what
-// was answered for a pod that is gone by then is left out, since its address may be
-// another pod's.
-func (c *Client) Gather(ctx context.Context, known func() []*target.Target, format exposition.Format, deadline Deadline) Answer {
-	targets := known()
-	ctx, cancel := context.WithDeadline(ctx, deadline(0))
+// Request is one scrape of many targets.
+type Request struct {
+	// Targets returns the targets known at the time. It is called before they are scraped
+	// and again after the last response: see Gather.
+	Targets  func() []*target.Target
+	Format   exposition.Format // of the answer
+	Deadline Deadline
+	Via      []string // instances that the scrape has passed: see ViaHeader
+}
+
+// Gather scrapes all targets at once, waits until each has responded or the deadline has
+// come or ctx has ended, and merges the responses in the format. A target that fails costs
+// no other target a sample. The response of a target whose owner is not known any more at
+// the end, or has another address then, is dropped: the address may be another pod's.
+func (c *Client) Gather(ctx context.Context, req Request) Answer {
+	targets := req.Targets()
+	ctx, cancel := context.WithDeadline(ctx, req.Deadline(0))
 	defer cancel()
 	var bytes atomic.Int64
 	go func() { // ends with ctx
-		for wait(ctx, time.Until(deadline(bytes.Load()))) {
+		for wait(ctx, time.Until(req.Deadline(bytes.Load()))) {
 		}
 		cancel()
 	}()
-	header := c.header(ctx, format.Accept())
+	header := c.header(ctx, req)
 	results := make([]Result, len(targets))
 	ledger := c.memory.open(results)
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
-			result := c.scrape(ctx, t, format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
+			result := c.scrape(ctx, t, req.Format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
 			bytes.Add(result.Outcome.Bytes)
 			ledger.store(i, result)
 		})
 	}
 	wg.Wait()
 	c.memory.tune()
-	results = stillKnown(results, known())
+	results = stillKnown(results, req.Targets())
 	parts := make([]exposition.Part, len(results))
 	for i := range results {
 		parts[i] = results[i].part
 	}
 	start := time.Now()
-	merged := exposition.Merge(format, parts)
+	merged := exposition.Merge(req.Format, parts)
 	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start), ledger: ledger}
 }
 
-// stillKnown returns the results of those pods that are known now, at the same address.
+// stillKnown returns the results of those targets whose owners are known now, at the same
+// address. A target without an owner keeps its result.
 func stillKnown(results []Result, known []*target.Target) []Result {
 	if slices.EqualFunc(results, known, func(r Result, t *target.Target) bool { return r.Target == t }) {
 		return results
 	}
-	byPod := make(map[string]*target.Target, len(known))
+	byOwner := make(map[string]*target.Target, len(known))
 	for _, t := range known {
-		byPod[t.UID] = t
+		byOwner[t.Owner] = t
 	}
 	var still []Result
 	for _, r := range results {
-		t := byPod[r.Target.UID]
+		if r.Target.Owner == "" {
+			still = append(still, r)
+			continue
+		}
+		t := byOwner[r.Target.Owner]
 		if t == nil || t.Address != r.Target.Address {
 			if r.part.Body != nil {
 				r.part.Body.Release()

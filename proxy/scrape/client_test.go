@@ -193,12 +193,12 @@ func TestDeadline(t *testing.T) {
 		wantHealthy(t, a, "a")
 
 		start = time.Now()
-		a = c.Gather(t.Context(), fixed(at("a"), at("hangs")), exposition.Format{}, func(bytes int64) time.Time {
+		a = c.Gather(t.Context(), Request{Targets: fixed(at("a"), at("hangs")), Deadline: func(bytes int64) time.Time {
 			if bytes >= int64(len("healthy 1\n")) {
 				return start.Add(3 * time.Second)
 			}
 			return start.Add(9 * time.Second)
-		})
+		}})
 		if took := time.Since(start); took < 3*time.Second || took > 3100*time.Millisecond {
 			t.Errorf("it took %s, want 3s: the deadline moved", took)
 		}
@@ -273,7 +273,7 @@ func TestClientGone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		n.newClient(t, Options{}).Gather(ctx, fixed(at("hangs"), at("drips")), exposition.Format{}, func(int64) time.Time { return start.Add(time.Hour) })
+		n.newClient(t, Options{}).Gather(ctx, Request{Targets: fixed(at("hangs"), at("drips")), Deadline: func(int64) time.Time { return start.Add(time.Hour) }})
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("it took %s, want 1s", took)
 		}
@@ -307,7 +307,7 @@ func TestRequest(t *testing.T) {
 		end := time.Now().Add(7500 * time.Millisecond)
 		deadline := func(int64) time.Time { return end }
 		openMetrics := exposition.Negotiate("application/openmetrics-text;version=1.0.0;escaping=values")
-		c.Gather(t.Context(), fixed(one), openMetrics, deadline)
+		c.Gather(t.Context(), Request{Targets: fixed(one), Format: openMetrics, Deadline: deadline})
 		want := http.Header{
 			"Accept":                              {openMetrics.Accept()},
 			"Accept-Encoding":                     {"identity"},
@@ -320,7 +320,7 @@ func TestRequest(t *testing.T) {
 		if fmt.Sprint(got.Header) != fmt.Sprint(want) {
 			t.Errorf("the header is\n%v, want\n%v", got.Header, want)
 		}
-		c.Gather(WithVia(t.Context(), []string{"x", "y"}), fixed(one), exposition.Format{}, deadline)
+		c.Gather(t.Context(), Request{Targets: fixed(one), Deadline: deadline, Via: []string{"x", "y"}})
 		if accept, other := got.Header.Get("Accept"), (exposition.Format{}).Accept(); accept != other || other == openMetrics.Accept() {
 			t.Errorf("for an answer in text it asks for %q, want %q", accept, other)
 		}
@@ -394,7 +394,7 @@ func TestFormats(t *testing.T) {
 		} {
 			end := time.Now().Add(time.Minute)
 			targets := []*target.Target{at("a"), at("text"), at("om"), at("none"), at("cut")}
-			a := c.Gather(t.Context(), fixed(targets...), exposition.Negotiate(accept), func(int64) time.Time { return end })
+			a := c.Gather(t.Context(), Request{Targets: fixed(targets...), Format: exposition.Negotiate(accept), Deadline: func(int64) time.Time { return end }})
 			for i, want := range []target.Reason{target.OK, target.OK, target.OK, target.OK, target.Parse} {
 				if got := a.Results[i].Outcome; got.Reason != want {
 					t.Errorf("accept %q: the outcome of %s is %s (%v), want %s", accept, targets[i].Pod, got.Reason, got.Err, want)
@@ -425,7 +425,7 @@ func TestPodsThatGoDuringTheScrape(t *testing.T) {
 	var before []*target.Target
 	for _, pod := range []string{"a", "b", "c", "d", "down", "terminating"} {
 		one := at(pod)
-		one.UID, one.Address = "uid-"+pod, pod
+		one.Owner, one.Address = "uid-"+pod, pod
 		before = append(before, one)
 	}
 	after := []*target.Target{before[0]} // b is gone
@@ -440,12 +440,15 @@ func TestPodsThatGoDuringTheScrape(t *testing.T) {
 		after = append(after, &changed)
 	}
 	times := 0
-	a := c.Gather(t.Context(), func() []*target.Target {
-		if times++; times == 1 {
-			return before
-		}
-		return after
-	}, exposition.Format{}, func(int64) time.Time { return time.Now().Add(5 * time.Second) })
+	a := c.Gather(t.Context(), Request{
+		Targets: func() []*target.Target {
+			if times++; times == 1 {
+				return before
+			}
+			return after
+		},
+		Deadline: func(int64) time.Time { return time.Now().Add(5 * time.Second) },
+	})
 	defer a.Release()
 	out := written(t, a)
 	for line, want := range map[string]bool{
@@ -463,5 +466,21 @@ func TestPodsThatGoDuringTheScrape(t *testing.T) {
 		if r.Target.Terminating != (r.Target.Pod == "terminating") {
 			t.Errorf("%s is terminating: %t", r.Target.Pod, r.Target.Terminating)
 		}
+	}
+}
+
+// Targets without an owner, such as static ones or those of one request, keep their
+// responses, each of them, even if the list is built anew for each call.
+func TestTargetsWithoutOwner(t *testing.T) {
+	n := network{hosts: map[string]behaviour{"a": healthy, "b": healthy}}
+	end := time.Now().Add(5 * time.Second)
+	a := n.newClient(t, Options{}).Gather(t.Context(), Request{
+		Targets:  func() []*target.Target { return []*target.Target{at("a"), at("b"), at("down")} },
+		Deadline: func(int64) time.Time { return end },
+	})
+	defer a.Release()
+	wantHealthy(t, a, "a", "b")
+	if len(a.Results) != 3 {
+		t.Errorf("%d results, want 3", len(a.Results))
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -71,10 +70,10 @@ func TestLateMessages(t *testing.T) {
 						c.transport.(*http.Transport).DialContext = tt.dial
 					}
 					start, timeout := time.Now(), first
-					got := c.Gather(t.Context(), fixed(at("special")), exposition.Format{}, func(int64) time.Time {
+					got := c.Gather(t.Context(), Request{Targets: fixed(at("special")), Deadline: func(int64) time.Time {
 						defer func() { timeout = time.Second }()
 						return start.Add(timeout)
-					}).Results[0]
+					}}).Results[0]
 					if want := "no whole answer by the deadline: " + tt.want; got.Outcome.Reason != target.Timeout || got.Outcome.Err.Error() != want || !got.WasAsked() {
 						t.Errorf("the outcome is %+v, want a timeout with %s", got.Outcome, want)
 					}

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -73,7 +72,7 @@ func at(host string) *target.Target {
 // gather asks targets for so long at most.
 func gather(c *Client, timeout time.Duration, targets ...*target.Target) Answer {
 	end := time.Now().Add(timeout)
-	return c.Gather(context.Background(), fixed(targets...), exposition.Format{}, func(int64) time.Time { return end })
+	return c.Gather(context.Background(), Request{Targets: fixed(targets...), Deadline: func(int64) time.Time { return end }})
 }
 
 func written(t *testing.T, a Answer) string {
@@ -184,7 +183,7 @@ func gzipped(body string) string {
 	return out.String()
 }
 
-// fixed is Gather's known for targets that stay.
+// fixed is Request.Targets for targets that stay.
 func fixed(targets ...*target.Target) func() []*target.Target {
 	return func() []*target.Target { return targets }
 }

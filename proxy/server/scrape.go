@@ -62,8 +62,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	}
 	defer func() { <-s.answering }()
 	format := exposition.Negotiate(list(r, "Accept"))
-	ctx := scrape.WithVia(r.Context(), append(slices.Clip(via), s.opts.Instance))
-	answer := s.opts.Client.Gather(ctx, targets, format, deadline)
+	answer := s.opts.Client.Gather(r.Context(), scrape.Request{
+		Targets: targets, Format: format, Deadline: deadline, Via: append(slices.Clip(via), s.opts.Instance),
+	})
 	defer answer.Release()
 	if s.abandoned(r, start) {
 		return // and that is why targets did not answer

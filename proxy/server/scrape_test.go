@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
@@ -190,7 +191,7 @@ func TestTargetsAfterTheWait(t *testing.T) {
 func TestDebugLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, d, log := newServer(t, malformed())
-		s.report(s.opts.Client.Gather(t.Context(), d.Targets, exposition.Format{}, func(int64) time.Time { return time.Now() }), exposition.Format{})
+		s.report(s.opts.Client.Gather(t.Context(), scrape.Request{Targets: d.Targets, Deadline: func(int64) time.Time { return time.Now() }}), exposition.Format{})
 		log.take() // that it is down
 		scrape := func(header string) {
 			s.serveMetrics(&slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: 4 * time.Second}, request(t, header))

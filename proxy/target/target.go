@@ -6,11 +6,11 @@ import "time"
 
 // Target is one endpoint of one pod. Immutable.
 type Target struct {
-	ID          string  // unique and stable: pod UID, port and path
+	ID          string  // unique among all targets, and stable: what is learned of a target is kept under it
 	Namespace   string  // of the pod
 	Pod         string  // its name
-	UID         string  // of the pod
 	Address     string  // of the pod: an IP
+	Owner       string  // who holds Address, such as a pod UID; empty if Address cannot pass to another target
 	URL         string  // what is asked; empty if Problem is set
 	Labels      []Label // put on each sample, in this order; distinct from every other target's
 	Terminating bool    // the pod is being deleted: that it does not answer is no news
