@@ -21,19 +21,41 @@ import (
 // those being read to another: a dripping target must not delay the others.
 const patience = 20 * time.Millisecond
 
-// ask makes one request and reads the answer. The number of bytes is that of the
-// decoded body, as far as it was read, also if there is an error.
+// ask scrapes one target by its profile, when there is a place in flight. The number of
+// bytes is that of the decoded body, as far as it was read, also if there is an error.
 func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, opts exposition.Options) (*exposition.Body, int64, error) {
 	if err := take(ctx, c.inFlight); err != nil {
 		return nil, 0, notAskedError(cap(c.inFlight))
 	}
 	defer give(c.inFlight)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.URL, nil)
+	profile := c.profileOf(t)
+	whole := ctx
+	if profile.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, profile.Timeout)
+		defer cancel()
+		header = header.Clone()
+		setTimeout(ctx, header)
+	}
+	opts.Done, opts.MaxSamples = ctx.Done(), profile.SampleLimit
+	body, n, err := c.get(ctx, t.URL, profile, header, opts)
+	switch {
+	case err == nil || ctx.Err() == nil:
+		return body, n, err
+	case whole.Err() == nil:
+		err = fmt.Errorf("the target's own timeout is %s: %w", profile.Timeout, err)
+	}
+	return body, n, deadlineError{err}
+}
+
+// get makes one request and reads the response.
+func (c *Client) get(ctx context.Context, url string, profile target.Profile, header http.Header, opts exposition.Options) (*exposition.Body, int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, 0, err
 	}
 	req.Header = header
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := profile.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, 0, late(ctx, err, "the answer began")
 	}
@@ -41,8 +63,7 @@ func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, 
 	if resp.StatusCode != http.StatusOK {
 		return nil, 0, statusError(resp.Status)
 	}
-	opts.ContentType = resp.Header.Get("Content-Type")
-	body, n, err := c.read(ctx, resp, opts)
+	body, n, err := c.read(ctx, resp, profile, opts)
 	return body, n, late(ctx, err, "the answer ended")
 }
 
@@ -52,19 +73,25 @@ func (c *Client) header(ctx context.Context, req Request) http.Header {
 	h.Set("Accept", req.Format.Accept())
 	h.Set("Accept-Encoding", "identity")
 	h.Set("User-Agent", c.opts.UserAgent)
-	if deadline, ok := ctx.Deadline(); ok {
-		h.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
-	}
+	setTimeout(ctx, h)
 	if len(req.Via) > 0 {
 		h[ViaHeader] = req.Via
 	}
 	return h
 }
 
-// read reads, decodes, checks and indexes the body of an answer.
-func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.Options) (*exposition.Body, int64, error) {
-	if resp.ContentLength > c.opts.BodySizeLimit {
-		return nil, 0, tooLargeError(c.opts.BodySizeLimit)
+// setTimeout sets how long the target has, as Prometheus does.
+func setTimeout(ctx context.Context, h http.Header) {
+	if deadline, ok := ctx.Deadline(); ok {
+		h.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
+	}
+}
+
+// read reads, decodes, translates, checks and indexes the body of a response.
+func (c *Client) read(ctx context.Context, resp *http.Response, profile target.Profile, opts exposition.Options) (*exposition.Body, int64, error) {
+	limit := profile.BodySizeLimit
+	if resp.ContentLength > limit {
+		return nil, 0, tooLargeError(limit)
 	}
 	if err := take(ctx, c.reading); err != nil {
 		return nil, 0, err
@@ -72,31 +99,45 @@ func (c *Client) read(ctx context.Context, resp *http.Response, opts exposition.
 	release := sync.OnceFunc(func() { give(c.reading) })
 	defer release()
 	resp.Body = newPatientBody(resp.Body, release)
-	decoded, err := c.decode(resp)
+	decoded, err := decode(resp, limit)
 	if err != nil {
 		return nil, 0, err
 	}
-	limited := newLimitedReader(decoded, c.opts.BodySizeLimit)
-	body, err := c.reader.Read(limited, opts)
-	return body, limited.limit - limited.left, err
+	limited := newLimitedReader(decoded, limit)
+	opts.ContentType = resp.Header.Get("Content-Type")
+	exposed := io.Reader(limited)
+	if profile.Translate != nil {
+		if exposed, err = translate(profile, opts.ContentType, limited); err != nil {
+			return nil, limited.count(), err
+		}
+		opts.ContentType = "text/plain; version=0.0.4"
+	}
+	body, err := c.reader.Read(exposed, opts)
+	return body, limited.count(), err
 }
 
 // decode undoes the Content-Encoding, which nobody asked for. The encoded body is
 // bounded as the decoded one is by read.
-func (c *Client) decode(resp *http.Response) (io.Reader, error) {
+func decode(resp *http.Response, limit int64) (io.Reader, error) {
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
 		return resp.Body, nil
 	case "gzip", "x-gzip":
-		wire := &wireReader{r: newLimitedReader(resp.Body, c.opts.BodySizeLimit)}
-		decoded, err := gzip.NewReader(wire)
-		if err != nil {
-			return nil, wire.cause(err)
-		}
-		return encodedReader{decoded, wire}, nil
+		return derive(newLimitedReader(resp.Body, limit), func(wire io.Reader) (io.Reader, error) { return gzip.NewReader(wire) },
+			func(err error) error { return encodingError{fmt.Errorf("cannot decode gzip: %w", err)} })
 	default:
 		return nil, encodingError{fmt.Errorf("cannot decode Content-Encoding %.80q", encoding)}
 	}
+}
+
+// translate makes an exposition of a body, bounded as the body is.
+func translate(profile target.Profile, contentType string, body io.Reader) (io.Reader, error) {
+	translated, err := derive(body, func(body io.Reader) (io.Reader, error) { return profile.Translate(contentType, body) },
+		func(err error) error { return translateError{fmt.Errorf("cannot translate the body: %w", err)} })
+	if err != nil {
+		return nil, err
+	}
+	return newLimitedReader(translated, profile.BodySizeLimit), nil
 }
 
 // patientBody calls a function when it has been waited for too long.
@@ -169,39 +210,53 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// wireReader remembers why the body could not be read to its end.
-type wireReader struct {
-	r   io.Reader
-	err error
+// count is how many bytes have been read.
+func (l *limitedReader) count() int64 { return l.limit - l.left }
+
+// derivedReader reads what a decoder or translator derives from a source. Its errors are
+// those of the source if that could not be read, which a decoder does not tell apart, and
+// else faults.
+type derivedReader struct {
+	derived io.Reader
+	source  *sourceReader
+	fault   func(error) error
 }
 
-func (w *wireReader) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
+// derive makes a derivedReader.
+func derive(source io.Reader, from func(io.Reader) (io.Reader, error), fault func(error) error) (io.Reader, error) {
+	d := derivedReader{source: &sourceReader{r: source}, fault: fault}
+	var err error
+	if d.derived, err = from(d.source); err != nil {
+		return nil, d.cause(err)
+	}
+	return d, nil
+}
+
+func (d derivedReader) Read(p []byte) (int, error) {
+	n, err := d.derived.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		w.err = err
+		err = d.cause(err)
 	}
 	return n, err
 }
 
-// cause tells a body that could not be read from one that could not be decoded,
-// which a decoder does not.
-func (w *wireReader) cause(err error) error {
-	if w.err != nil {
-		return w.err
+func (d derivedReader) cause(err error) error {
+	if d.source.err != nil {
+		return d.source.err
 	}
-	return encodingError{fmt.Errorf("cannot decode gzip: %w", err)}
+	return d.fault(err)
 }
 
-// encodedReader reads what a decoder gives, with the causes of its errors.
-type encodedReader struct {
-	decoded io.Reader
-	wire    *wireReader
+// sourceReader remembers why the source could not be read to its end.
+type sourceReader struct {
+	r   io.Reader
+	err error
 }
 
-func (e encodedReader) Read(p []byte) (int, error) {
-	n, err := e.decoded.Read(p)
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = e.wire.cause(err)
+		s.err = err
 	}
 	return n, err
 }

@@ -3,6 +3,7 @@
 package scrape
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -32,12 +33,12 @@ type Options struct {
 
 // Client asks targets. Safe for concurrent use; scrapes share its bounds.
 type Client struct {
-	opts      Options
-	transport http.RoundTripper // and no http.Client: a redirect could lead anywhere
-	memory    *memory
-	reader    *exposition.Reader
-	inFlight  chan struct{} // nil = unbounded
-	reading   chan struct{}
+	opts     Options
+	usual    target.Profile
+	memory   *memory
+	reader   *exposition.Reader
+	inFlight chan struct{} // nil = unbounded
+	reading  chan struct{}
 }
 
 // New makes a client. It keeps connections to targets open between scrapes.
@@ -47,10 +48,18 @@ func New(opts Options) *Client {
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}
-	dialer := &net.Dialer{Timeout: opts.ConnectTimeout}
-	c.transport = &http.Transport{
+	c.usual = target.Profile{Transport: NewTransport(opts.ConnectTimeout, opts.TLS), BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
+	return c
+}
+
+// NewTransport makes the transport of a profile. There is no http.Client around it: a
+// redirect could lead anywhere. The config is for targets with https, but for the server's
+// name; nil = the system's roots.
+func NewTransport(connectTimeout time.Duration, config *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: connectTimeout}
+	return &http.Transport{
 		DialContext:            dialer.DialContext,
-		DialTLSContext:         tlsDialer(dialer.DialContext, opts.TLS, opts.ConnectTimeout),
+		DialTLSContext:         tlsDialer(dialer.DialContext, config, connectTimeout),
 		DisableCompression:     true, // decoding costs more than the merge, and is bounded here
 		MaxIdleConnsPerHost:    2,    // two Prometheis may scrape at once
 		IdleConnTimeout:        5 * time.Minute,
@@ -58,7 +67,20 @@ func New(opts Options) *Client {
 		WriteBufferSize:        1 << 10,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-	return c
+}
+
+// profileOf is the profile of a target with all fields set that the usual one sets.
+func (c *Client) profileOf(t *target.Target) target.Profile {
+	if t.Profile == nil {
+		return c.usual
+	}
+	p := *t.Profile
+	if p.Transport == nil {
+		p.Transport = c.usual.Transport
+	}
+	p.BodySizeLimit = cmp.Or(p.BodySizeLimit, c.usual.BodySizeLimit)
+	p.SampleLimit = cmp.Or(p.SampleLimit, c.usual.SampleLimit)
+	return p
 }
 
 // shapesFor is how many bytes of shapes may be kept.
@@ -230,9 +252,9 @@ func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition
 		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
 	} else {
 		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, header, exposition.Options{
-			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, MaxSamples: c.opts.SampleLimit, Done: ctx.Done(), Reserve: reserve,
+			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, Reserve: reserve,
 		})
-		r.Outcome.Reason = reasonOf(ctx, err)
+		r.Outcome.Reason = reasonOf(err)
 		switch r.Outcome.Reason {
 		case target.Timeout:
 			err = fmt.Errorf("no whole answer by the deadline: %w", err)

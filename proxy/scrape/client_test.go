@@ -229,7 +229,7 @@ func TestDeadlineWhileParsing(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			c := New(Options{BodySizeLimit: 1 << 30})
-			c.transport = roundTrip(func(*http.Request) *http.Response {
+			c.usual.Transport = roundTrip(func(*http.Request) *http.Response {
 				atEnd := func() {
 					if tt.end {
 						cancel()
@@ -351,7 +351,7 @@ func TestRealNetwork(t *testing.T) {
 	}))
 	t.Cleanup(resets.Close)
 	c := New(Options{ConnectTimeout: time.Minute, BodySizeLimit: 1 << 20})
-	t.Cleanup(c.transport.(*http.Transport).CloseIdleConnections)
+	t.Cleanup(c.usual.Transport.(*http.Transport).CloseIdleConnections)
 	tests := []struct {
 		name string
 		url  string

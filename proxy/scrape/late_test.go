@@ -67,7 +67,7 @@ func TestLateMessages(t *testing.T) {
 					n := network{hosts: map[string]behaviour{"special": tt.serve}}
 					c := n.newClient(t, Options{})
 					if tt.dial != nil {
-						c.transport.(*http.Transport).DialContext = tt.dial
+						c.usual.Transport.(*http.Transport).DialContext = tt.dial
 					}
 					start, timeout := time.Now(), first
 					got := c.Gather(t.Context(), Request{Targets: fixed(at("special")), Deadline: func(int64) time.Time {

@@ -54,7 +54,7 @@ func (n *network) newClient(t *testing.T, opts Options) *Client {
 	}
 	opts.ConnectTimeout = 2 * time.Second
 	c := New(opts)
-	transport := c.transport.(*http.Transport)
+	transport := c.usual.Transport.(*http.Transport)
 	transport.DialContext = n.dial
 	transport.DialTLSContext = tlsDialer(n.dial, opts.TLS, opts.ConnectTimeout)
 	t.Cleanup(func() {

@@ -26,6 +26,16 @@ type encodingError struct{ error }
 
 func (e encodingError) Unwrap() error { return e.error }
 
+// translateError is that of a body that Profile.Translate cannot use.
+type translateError struct{ error }
+
+func (e translateError) Unwrap() error { return e.error }
+
+// deadlineError is any error that came past the deadline of the scrape or the target.
+type deadlineError struct{ error }
+
+func (e deadlineError) Unwrap() error { return e.error }
+
 type handshakeError struct{ error }
 
 func (e *handshakeError) Unwrap() error { return e.error }
@@ -62,8 +72,11 @@ func (e shortError) Unwrap() error { return e.error }
 
 // reasonOf puts an error of ask into the closed list. Past the deadline every
 // error is a timeout, whatever it says, unless the answer itself was at fault.
-func reasonOf(ctx context.Context, err error) target.Reason {
+func reasonOf(err error) target.Reason {
 	var (
+		notAsked    notAskedError
+		deadline    deadlineError
+		translate   translateError
 		status      statusError
 		contentType exposition.ContentTypeError
 		tooLarge    tooLargeError
@@ -89,8 +102,10 @@ func reasonOf(ctx context.Context, err error) target.Reason {
 		return target.TooManySamples
 	case errors.As(err, &syntax):
 		return target.Parse
-	case ctx.Err() != nil:
+	case errors.As(err, &notAsked), errors.As(err, &deadline):
 		return target.Timeout
+	case errors.As(err, &translate):
+		return target.Parse
 	case errors.As(err, &handshake):
 		return target.TLS
 	case errors.As(err, &network) && network.Op == "dial":

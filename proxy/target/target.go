@@ -1,10 +1,14 @@
-// Package target says what is asked, and what came of it. It imports nothing of
+// Package target says what is scraped, how, and what came of it. It imports nothing of
 // this project.
 package target
 
-import "time"
+import (
+	"io"
+	"net/http"
+	"time"
+)
 
-// Target is one endpoint of one pod. Immutable.
+// Target is one endpoint to scrape. Immutable.
 type Target struct {
 	ID          string  // unique among all targets, and stable: what is learned of a target is kept under it
 	Namespace   string  // of the pod
@@ -16,6 +20,21 @@ type Target struct {
 	Terminating bool    // the pod is being deleted: that it does not answer is no news
 	Shard       int     // which of the proxies that share the pods asks it
 	Problem     *Problem
+	Profile     *Profile // nil = the usual one
+}
+
+// Profile is how a target is scraped, as far as that differs from the usual: a zero field
+// means the usual. Targets share profiles. Immutable.
+type Profile struct {
+	Transport     http.RoundTripper // may not follow redirects
+	Timeout       time.Duration     // from the request to the complete response; the deadline of the scrape holds, too
+	BodySizeLimit int64             // bytes, on the wire, decoded and translated
+	SampleLimit   int
+
+	// Translate makes an exposition in the text format 0.0.4 of a decoded body. Either
+	// side is a stream: neither is bounded but by BodySizeLimit. An error, of Translate or
+	// of what it returns, is a Parse failure, unless the body could not be read.
+	Translate func(contentType string, body io.Reader) (io.Reader, error)
 }
 
 // Label is one label of a target. Name matches [a-zA-Z_][a-zA-Z0-9_]*; an empty

@@ -1,0 +1,181 @@
+package scrape
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// with is a target at a host of the network with a profile.
+func with(host string, p target.Profile) *target.Target {
+	t := at(host)
+	t.Profile = &p
+	return t
+}
+
+// TestProfileTimeout wants the timeout of a target to end its own request, and no other.
+func TestProfileTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var timeouts sync.Map // by host
+		slow := func(name string) behaviour {
+			return serves(func(w http.ResponseWriter, r *http.Request) {
+				timeouts.Store(name, r.Header.Get("X-Prometheus-Scrape-Timeout-Seconds"))
+				time.Sleep(3 * time.Second)
+				sample(w)
+			})
+		}
+		n := network{hosts: map[string]behaviour{"usual": slow("usual"), "short": slow("short"), "long": slow("long")}}
+		start := time.Now()
+		a := gather(n.newClient(t, Options{}), 4*time.Second, at("usual"), with("short", target.Profile{Timeout: time.Second}), with("long", target.Profile{Timeout: time.Hour}))
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("the scrape took %s, want 3s", took)
+		}
+		wantHealthy(t, a, "usual", "long")
+		const want = "no whole answer by the deadline: the target's own timeout is 1s: the deadline passed before the answer began"
+		if got := a.Results[1].Outcome; got.Reason != target.Timeout || got.Err.Error() != want || got.Duration != time.Second {
+			t.Errorf("the outcome is %+v, want a timeout after 1s with %q", got, want)
+		}
+		for host, want := range map[string]string{"usual": "4.000", "short": "1.000", "long": "4.000"} {
+			if got, _ := timeouts.Load(host); got != want {
+				t.Errorf("target %s got a timeout of %v s, want %s", host, got, want)
+			}
+		}
+	})
+}
+
+// TestProfileTimeoutStartsWithTheRequest wants the time in which a target waits for a place
+// not to count.
+func TestProfileTimeoutStartsWithTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		takesASecond := serves(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(time.Second)
+			sample(w)
+		})
+		n := network{hosts: map[string]behaviour{"a": takesASecond, "b": takesASecond, "c": takesASecond}}
+		p := target.Profile{Timeout: 1500 * time.Millisecond}
+		wantHealthy(t, gather(n.newClient(t, Options{MaxInFlight: 1}), time.Minute, with("a", p), with("b", p), with("c", p)), "a", "b", "c")
+	})
+}
+
+func TestProfileLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		three := says(answer("m{a=\"1\"} 1\nm{a=\"2\"} 1\nm{a=\"3\"} 1\n", text))
+		n := network{hosts: map[string]behaviour{"a": three, "b": three, "c": three}}
+		results := gather(n.newClient(t, Options{SampleLimit: 3}), time.Second,
+			at("a"), with("b", target.Profile{SampleLimit: 2}), with("c", target.Profile{BodySizeLimit: 10})).Results
+		for i, want := range []target.Reason{target.OK, target.TooManySamples, target.TooLarge} {
+			if got := results[i].Outcome.Reason; got != want {
+				t.Errorf("the outcome of %s is %s, want %s", results[i].Target.Pod, got, want)
+			}
+		}
+	})
+}
+
+// TestProfileTransport scrapes a unix socket beside a TCP port.
+func TestProfileTransport(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { sample(w) })
+	path := filepath.Join(t.TempDir(), "metrics.sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onSocket, onPort := httptest.NewUnstartedServer(handler), httptest.NewServer(handler)
+	onSocket.Listener = listener
+	onSocket.Start()
+	t.Cleanup(onSocket.Close)
+	t.Cleanup(onPort.Close)
+
+	transport := NewTransport(time.Second, nil)
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	socket, port := with("socket", target.Profile{Transport: transport}), at("port")
+	port.URL = onPort.URL
+	c := New(Options{ConnectTimeout: time.Second, BodySizeLimit: 1 << 20})
+	t.Cleanup(c.usual.Transport.(*http.Transport).CloseIdleConnections)
+	wantHealthy(t, gather(c, time.Minute, socket, port), "socket", "port")
+}
+
+// fromJSON translates {"name": value}, and no other Content-Type than JSON.
+func fromJSON(contentType string, body io.Reader) (io.Reader, error) {
+	if contentType != "application/json" {
+		return nil, errors.New("this is no JSON")
+	}
+	var samples map[string]float64
+	if err := json.NewDecoder(body).Decode(&samples); err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	for name, value := range samples {
+		fmt.Fprintf(&b, "%s %g\n", name, value)
+	}
+	return strings.NewReader(b.String()), nil
+}
+
+// endless translates into a body without end.
+func endless(string, io.Reader) (io.Reader, error) { return comments{}, nil }
+
+type comments struct{}
+
+func (comments) Read(p []byte) (int, error) { return copy(p, "# more\n"), nil }
+
+// fails translates into a body that fails after a line.
+func fails(string, io.Reader) (io.Reader, error) {
+	return io.MultiReader(strings.NewReader("m 1\n"), brokenReader{}), nil
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("out of words") }
+
+func TestTranslate(t *testing.T) {
+	const asJSON = "Content-Type: application/json"
+	for name, tt := range map[string]struct {
+		serve     behaviour
+		translate func(string, io.Reader) (io.Reader, error)
+		want      target.Reason
+		err       string
+	}{
+		"JSON":               {says(answer(`{"healthy": 1}`, asJSON)), fromJSON, target.OK, ""},
+		"gzipped":            {says(answer(gzipped(`{"healthy": 1}`), asJSON, "Content-Encoding: gzip")), fromJSON, target.OK, ""},
+		"another type":       {says(answer("healthy 1\n", text)), fromJSON, target.Parse, "cannot translate the body: this is no JSON"},
+		"not JSON":           {says(answer("<html>", asJSON)), fromJSON, target.Parse, "cannot translate the body: invalid character"},
+		"not an exposition":  {says(answer(`{"a b c": 1}`, asJSON)), fromJSON, target.Parse, "line 1"},
+		"fails further on":   {says(answer("x", text)), fails, target.Parse, "cannot translate the body: out of words"},
+		"ends early":         {says(head(asJSON, "Content-Length: 100") + `{"healthy": `), fromJSON, target.Incomplete, "no whole HTTP answer: "},
+		"cannot be decoded":  {says(answer("{}", asJSON, "Content-Encoding: gzip")), fromJSON, target.Encoding, "cannot decode gzip"},
+		"too large":          {says(answer(`{"healthy": `+strings.Repeat(" ", 1<<20)+`1}`, asJSON)), fromJSON, target.TooLarge, "1048576 bytes"},
+		"too large, zipped":  {says(answer(gzipped(`{"healthy": `+strings.Repeat(" ", 1<<20)+`1}`), asJSON, "Content-Encoding: gzip")), fromJSON, target.TooLarge, "1048576 bytes"},
+		"translated endless": {says(answer("x", text)), endless, target.TooLarge, "1048576 bytes"},
+		"hangs":              {saysAndHangs(head(asJSON, "Content-Length: 100") + `{"healthy": `), fromJSON, target.Timeout, "the deadline passed before the answer ended"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := network{hosts: map[string]behaviour{"a": tt.serve, "b": healthy}}
+				a := gather(n.newClient(t, Options{}), time.Second, with("a", target.Profile{Translate: tt.translate}), at("b"))
+				wantHealthy(t, a, "b")
+				got := a.Results[0].Outcome
+				if got.Reason != tt.want || (got.Err != nil) != (tt.err != "") || got.Err != nil && !strings.Contains(got.Err.Error(), tt.err) {
+					t.Errorf("the outcome is %+v, want %s with %q", got, tt.want, tt.err)
+				}
+				if tt.want == target.OK {
+					wantHealthy(t, a, "a")
+				}
+			})
+		})
+	}
+}
