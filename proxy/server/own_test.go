@@ -123,8 +123,12 @@ func TestCounts(t *testing.T) {
 	s, _, _ := newServer(t, a, b, bad)
 	answered := get(t, s.Handler(), "/metrics", nil).Body.Len()
 	get(t, s.Handler(), "/metrics", nil)
-	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), func() []*target.Target { return nil })
-	s.answer(brokenWriter{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil), func() []*target.Target { return []*target.Target{a} })
+	for _, targets := range [][]*target.Target{nil, {a}} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		if err := s.scrape(brokenWriter{httptest.NewRecorder()}, r, func() []*target.Target { return targets }, metricsHistory(s)); err != nil {
+			t.Error(err)
+		}
+	}
 	got := counted(t, s)
 	for series, want := range map[string]float64{
 		"metrics_proxy_target_scrapes_total ok":        5,

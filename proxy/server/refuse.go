@@ -11,25 +11,34 @@ import (
 // than anybody waits between two scrapes.
 const refusalMemory = 10 * time.Minute
 
-// refusal is the last one with its outcome.
-type refusal struct {
+// refusalError is why a request is not answered by a scrape.
+type refusalError struct {
+	status  int    // of the response
+	outcome string // in metrics_proxy_scrapes_total
+	message string // body of the response
+}
+
+func (e refusalError) Error() string { return e.message }
+
+// lastRefusal is the last one with its outcome.
+type lastRefusal struct {
 	message string
 	at      time.Time
 }
 
 // refuse answers that there is no answer, counts why, and warns if that is news: a proxy
 // among its own targets refuses itself at each scrape.
-func (s *Server) refuse(w http.ResponseWriter, status int, outcome, message string) {
-	s.metrics.answers.WithLabelValues(outcome).Inc()
-	now := refusal{message, time.Now()}
-	s.mu.Lock()
-	before := s.refusals[outcome]
-	s.refusals[outcome] = now
-	s.mu.Unlock()
+func (s *Server) refuse(w http.ResponseWriter, h *histories, refused refusalError) {
+	s.metrics.answers.WithLabelValues(refused.outcome).Inc()
+	now := lastRefusal{refused.message, time.Now()}
+	h.mu.Lock()
+	before := h.refusals[refused.outcome]
+	h.refusals[refused.outcome] = now
+	h.mu.Unlock()
 	level := slog.LevelDebug
 	if before.message != now.message || now.at.Sub(before.at) > refusalMemory {
 		level = slog.LevelWarn
 	}
-	s.opts.Logger.Log(context.Background(), level, "scrape refused", "outcome", outcome, "why", message)
-	http.Error(w, message, status)
+	s.opts.Logger.Log(context.Background(), level, "scrape refused", "outcome", refused.outcome, "why", refused.message)
+	http.Error(w, refused.message, refused.status)
 }

@@ -13,46 +13,27 @@ import (
 // maxLines bounds the changes that are logged for one scrape.
 const maxLines = 100
 
-// lastScrape is what the last scrape left: only changes are logged.
-type lastScrape struct {
-	down      map[string]target.Reason // by target ID: targets that were down
-	up, asked int                      // targets; asked is without terminating ones that no longer answer
-}
-
-func (l lastScrape) isThere() bool { return l.down != nil }
-
 // report counts the outcomes, and logs each that is another than at the scrape before,
 // and each conflict that was not there at the scrape before in this format: another
 // format has others. That a terminating pod no longer answers is no news.
-func (s *Server) report(answer scrape.Answer, format exposition.Format) {
+func (s *Server) report(h *history, answer scrape.Answer, format exposition.Format) {
 	s.metrics.gathered(answer)
-	now := lastScrape{down: map[string]target.Reason{}}
-	for _, r := range answer.Results {
-		switch {
-		case r.Outcome.Reason == target.OK:
-			now.up++
-		case !r.Target.Terminating:
-			now.down[r.Target.ID] = r.Outcome.Reason
-		}
-	}
-	now.asked = now.up + len(now.down)
+	outcomes := outcomesOf(answer.Results)
 	conflicts := conflictsOf(answer)
 	known := make(map[conflict]bool, len(conflicts))
 	for _, c := range conflicts {
 		known[c] = true
 	}
-	s.mu.Lock()
-	before, knownBefore := s.last, s.conflicts[format]
-	s.last, s.conflicts[format] = now, known
-	s.mu.Unlock()
+	before, knownBefore := h.replace(outcomes, format, known)
 
 	lines := 0
 	for _, r := range answer.Results {
-		if now.down[r.Target.ID] == before.down[r.Target.ID] || r.Target.Terminating && r.Outcome.Reason != target.OK {
+		was := downIn(before, r.Target.ID)
+		if downIn(outcomes, r.Target.ID) == was || r.Target.Terminating && r.Outcome.Reason != target.OK {
 			continue
 		}
 		if lines++; lines <= maxLines {
-			logOutcome(s.opts.Logger, r, before.down[r.Target.ID])
+			logOutcome(s.opts.Logger, r, was)
 		}
 	}
 	for _, c := range conflicts {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func wantSteps(t *testing.T, steps []step) {
 	t.Helper()
 	s, _, log := newServer(t)
 	for i, step := range steps {
-		s.report(step.answer, exposition.Format{})
+		s.report(metricsHistory(s), step.answer, exposition.Format{})
 		wantLines(t, fmt.Sprintf("step %d, %s", i, step.name), log.take(), step.want...)
 	}
 }
@@ -159,7 +160,7 @@ func TestReportConflictsOfFormats(t *testing.T) {
 		{exposition.Format{}, demoted, nil},
 		{openMetrics, demoted, line},
 	} {
-		s.report(merged(t, step.format, step.body), step.format)
+		s.report(metricsHistory(s), merged(t, step.format, step.body), step.format)
 		wantLines(t, fmt.Sprint("step ", i), log.take(), step.want...)
 	}
 }
@@ -197,7 +198,7 @@ func TestReportLimit(t *testing.T) {
 		{"as many as may be, and a conflict", withConflict(all(100, target.Status)), 100, "reason=status", "changes=101 logged=100"},
 		{"no change", withConflict(all(100, target.Status)), 0, "", ""},
 	} {
-		s.report(step.answer, exposition.Format{})
+		s.report(metricsHistory(s), step.answer, exposition.Format{})
 		got := log.take()
 		if step.wantSummary != "" {
 			last := got[len(got)-1]
@@ -220,15 +221,18 @@ func TestReportLimit(t *testing.T) {
 // TestReportIsNotLocked wants a log that is slow to keep no other scrape waiting.
 func TestReportIsNotLocked(t *testing.T) {
 	s, _, log := newServer(t)
+	locks := []*sync.Mutex{&s.routes[0].histories.mu, &metricsHistory(s).mu}
 	s.opts.Logger = slog.New(&whileLogging{slog.NewTextHandler(log, nil), func() {
-		if !s.mu.TryLock() {
-			t.Error("the lock is held while a line is written")
-			return
+		for _, mu := range locks {
+			if !mu.TryLock() {
+				t.Error("a lock is held while a line is written")
+				return
+			}
+			mu.Unlock()
 		}
-		s.mu.Unlock()
 	}})
-	s.report(answerOf(target.Timeout, target.OK), exposition.Format{})
-	s.report(answerOf(target.OK, target.Timeout), exposition.Format{})
+	s.report(metricsHistory(s), answerOf(target.Timeout, target.OK), exposition.Format{})
+	s.report(metricsHistory(s), answerOf(target.OK, target.Timeout), exposition.Format{})
 	if got := len(log.take()); got != 3 {
 		t.Errorf("%d lines, want 3", got)
 	}

@@ -28,37 +28,27 @@ const slowClient = 10 * time.Second
 // written and read by the client, before a recent answer tells: 100 MB/s.
 const assumedWriteTime = 10 * time.Nanosecond
 
-// serveMetrics answers with the metrics of all targets.
-func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if err := s.opts.Discovery.Known(); err != nil {
-		// An answer without the targets would end all their series.
-		s.refuse(w, http.StatusServiceUnavailable, "not_ready", "no answer yet: "+err.Error())
-		return
-	}
-	s.answer(w, r, s.opts.Discovery.Targets)
-}
-
-// answer asks the targets and writes what they gave, as one exposition. Every
-// route that scrapes ends here. Nothing is written before all outcomes are known.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() []*target.Target) {
+// scrape scrapes the targets and writes what they exposed, as one exposition. Every route
+// that scrapes ends here. Nothing is written before all outcomes are known. A refusalError
+// is returned before the targets are scraped.
+func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() []*target.Target, h *history) error {
 	via := r.Header.Values(scrape.ViaHeader)
 	if slices.Contains(via, s.opts.Instance) || len(via) >= maxHops {
-		s.refuse(w, http.StatusLoopDetected, "loop", "this scrape has passed this proxy before, or too many others: a proxy may be among its own targets")
-		return
+		return refusalError{http.StatusLoopDetected, "loop", "this scrape has passed this proxy before, or too many others: a proxy may be among its own targets"}
 	}
 	start := time.Now()
 	client := clientTimeout(r)
-	recent := time.Duration(s.writeTime.Load())
+	recent := time.Duration(h.writeTime.Load())
 	deadline := func(bytes int64) time.Time {
 		return start.Add(budget(client, s.opts.ScrapeTimeout, max(recent, time.Duration(bytes)*assumedWriteTime)))
 	}
 	// A scrape that waits longer than half of its time would leave its targets too
 	// little, and call them down.
 	if !s.takePlace(r, time.Until(deadline(0))/2) {
-		if !s.abandoned(r, start) {
-			s.refuse(w, http.StatusServiceUnavailable, "refused", "too many scrapes at a time: SERVER_WORKERS bounds them")
+		if s.abandoned(r, start) {
+			return nil
 		}
-		return
+		return refusalError{http.StatusServiceUnavailable, "refused", "too many scrapes at a time: SERVER_WORKERS bounds them"}
 	}
 	defer func() { <-s.answering }()
 	format := exposition.Negotiate(list(r, "Accept"))
@@ -67,18 +57,19 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, targets func() [
 	})
 	defer answer.Release()
 	if s.abandoned(r, start) {
-		return // and that is why targets did not answer
+		return nil // and that is why targets did not respond
 	}
-	s.report(answer, format)
+	s.report(h, answer, format)
 	gathered := time.Now()
 	_ = http.NewResponseController(w).SetWriteDeadline(start.Add(min(client, s.opts.ScrapeTimeout+slowClient)))
 	w.Header().Set("Content-Type", format.ContentType())
 	written, err := s.encoders.writeEncoded(w, list(r, "Accept-Encoding"), answer.WriteTo)
 	if client != noTimeout { // else nobody says how long reading may take
-		s.noteWriteTime(min(time.Since(gathered)+answer.MergeTime, client/2))
+		h.noteWriteTime(min(time.Since(gathered)+answer.MergeTime, client/2))
 	}
 	s.metrics.answered(start, written, err)
 	s.opts.Logger.Debug("scrape answered", "targets", len(answer.Results), "bytes", written, "deadline", deadline(0).Sub(start), "duration", time.Since(start), "err", err)
+	return nil
 }
 
 // takePlace waits for a place among the scrapes that are being answered, and says
@@ -127,11 +118,4 @@ func clientTimeout(r *http.Request) time.Duration {
 func budget(client, timeout, reserve time.Duration) time.Duration {
 	reserve = max(500*time.Millisecond, reserve+reserve/2)
 	return min(timeout, max(client-reserve, client/2))
-}
-
-// noteWriteTime keeps the recent time to merge and write: it follows a rise at
-// once and a fall by and by.
-func (s *Server) noteWriteTime(d time.Duration) {
-	before := time.Duration(s.writeTime.Load())
-	s.writeTime.Store(int64(max(d, (before+d)/2)))
 }

@@ -97,8 +97,8 @@ func TestWriteTime(t *testing.T) {
 	for i, step := range []struct{ took, want time.Duration }{
 		{100, 100}, {400, 400}, {0, 200}, {0, 100}, {100, 100}, {300, 300},
 	} {
-		if s.noteWriteTime(step.took); time.Duration(s.writeTime.Load()) != step.want {
-			t.Errorf("step %d: %d is kept after %d, want %d", i, s.writeTime.Load(), step.took, step.want)
+		if metricsHistory(s).noteWriteTime(step.took); time.Duration(metricsHistory(s).writeTime.Load()) != step.want {
+			t.Errorf("step %d: %d is kept after %d, want %d", i, metricsHistory(s).writeTime.Load(), step.took, step.want)
 		}
 	}
 }
@@ -137,8 +137,8 @@ func TestWriteTimeIsLearnt(t *testing.T) {
 		t.Run(tt.header+" "+tt.took.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _, _ := newServer(t, malformed())
-				s.serveMetrics(&slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: tt.took}, request(t, tt.header))
-				if got := time.Duration(s.writeTime.Load()); got != tt.want {
+				serveMetrics(s, &slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: tt.took}, request(t, tt.header))
+				if got := time.Duration(metricsHistory(s).writeTime.Load()); got != tt.want {
 					t.Errorf("a write time of %s is kept, want %s", got, tt.want)
 				}
 			})
@@ -159,7 +159,7 @@ func TestWriteDeadline(t *testing.T) {
 				time.AfterFunc(time.Second, func() { <-s.answering }) // so that gathering ends later than it began
 				w := &slowWriter{ResponseRecorder: httptest.NewRecorder()}
 				start := time.Now()
-				s.serveMetrics(w, request(t, header))
+				serveMetrics(s, w, request(t, header))
 				if got := w.deadline.Sub(start); got != want || w.Body.Len() == 0 {
 					t.Errorf("the answer of %d bytes is to be written within %s, want %s", w.Body.Len(), got, want)
 				}
@@ -191,10 +191,10 @@ func TestTargetsAfterTheWait(t *testing.T) {
 func TestDebugLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, d, log := newServer(t, malformed())
-		s.report(s.opts.Client.Gather(t.Context(), scrape.Request{Targets: d.Targets, Deadline: func(int64) time.Time { return time.Now() }}), exposition.Format{})
+		s.report(metricsHistory(s), s.opts.Client.Gather(t.Context(), scrape.Request{Targets: d.Targets, Deadline: func(int64) time.Time { return time.Now() }}), exposition.Format{})
 		log.take() // that it is down
 		scrape := func(header string) {
-			s.serveMetrics(&slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: 4 * time.Second}, request(t, header))
+			serveMetrics(s, &slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: 4 * time.Second}, request(t, header))
 		}
 		scrape("")
 		wantLines(t, "at level info", log.take())
@@ -206,7 +206,7 @@ func TestDebugLines(t *testing.T) {
 		wantLines(t, "with a timeout", log.take(), []string{"deadline=9s", "duration=4s"})
 		scrape("10")
 		wantLines(t, "when writing is known to take 4s", log.take(), []string{"deadline=5s", "duration=4s"})
-		s.serveMetrics(brokenWriter{httptest.NewRecorder()}, request(t, ""))
+		serveMetrics(s, brokenWriter{httptest.NewRecorder()}, request(t, ""))
 		wantLines(t, "broken", log.take(), []string{"level=DEBUG", "err=gone"})
 		d.problem = errors.New("not yet")
 		scrape("")

@@ -5,14 +5,11 @@ package server
 import (
 	"log/slog"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
@@ -34,9 +31,10 @@ type discovery interface {
 type Options struct {
 	Discovery     discovery
 	Client        *scrape.Client
-	ScrapeTimeout time.Duration // for the targets of one scrape, at most
-	Workers       int           // scrapes answered at a time; less than 8 counts as 8
-	Instance      string        // unique to this process
+	Guard         func(http.Handler) http.Handler // wraps each route that scrapes, and no probe; nil = none
+	ScrapeTimeout time.Duration                   // for the targets of one scrape, at most
+	Workers       int                             // scrapes answered at a time; less than 8 counts as 8
+	Instance      string                          // unique to this process
 	Logger        *slog.Logger
 	Registry      *prometheus.Registry // of the proxy's own metrics
 }
@@ -44,39 +42,25 @@ type Options struct {
 // Server holds what the routes share.
 type Server struct {
 	opts      Options
+	routes    []route
 	metrics   metrics
 	answering chan struct{} // a place for each scrape that is being answered
-	writeTime atomic.Int64  // nanoseconds that recent answers took to be merged and written
-
-	encoders encoders
-
-	mu        sync.Mutex // guards what follows
-	last      lastScrape
-	conflicts map[exposition.Format]map[conflict]bool // of the last scrape in each format, of which there are few
-	refusals  map[string]refusal                      // by outcome
+	encoders  encoders
 }
 
 // New makes a server. It registers its metrics.
 func New(opts Options) *Server {
-	return &Server{
+	s := &Server{
 		opts:      opts,
 		metrics:   newMetrics(opts.Registry, opts.Discovery),
 		answering: make(chan struct{}, max(opts.Workers, 8)),
-		conflicts: map[exposition.Format]map[conflict]bool{},
-		refusals:  map[string]refusal{},
 	}
+	metrics := s.metricsRoute()
+	s.routes = []route{metrics, healthyRoute(), s.readyRoute(metrics.histories)}
+	return s
 }
 
-// Handler is the route table of PORT.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", s.serveMetrics)
-	mux.HandleFunc("GET /-/healthy", s.serveHealthy)
-	mux.HandleFunc("GET /-/ready", s.serveReady)
-	return mux
-}
-
-// OwnHandler is the route table of METRICS_HTTP_PORT.
+// OwnHandler serves METRICS_HTTP_PORT: the proxy's own metrics.
 func (s *Server) OwnHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{Registry: s.opts.Registry}))

@@ -46,6 +46,14 @@ func newServer(t *testing.T, targets ...*target.Target) (*Server, *fakeDiscovery
 	}), d, log
 }
 
+// serveMetrics has the server respond to a scrape of /metrics.
+func serveMetrics(s *Server, w http.ResponseWriter, r *http.Request) {
+	s.handlerOf(s.routes[0]).ServeHTTP(w, r)
+}
+
+// metricsHistory is the history of /metrics.
+func metricsHistory(s *Server) *history { return s.routes[0].histories.of("") }
+
 // debugged makes the server log all that it does.
 func debugged(s *Server, log *logged) {
 	s.opts.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
