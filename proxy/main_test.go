@@ -111,7 +111,7 @@ func TestMistakes(t *testing.T) {
 		{"broken kubeconfig", nil, []string{selector, "KUBECONFIG=" + broken}, []string{"KUBECONFIG is", broken}},
 		{"no such context", nil, []string{selector, "KUBECONFIG=" + good, "KUBE_CONTEXT=bad"}, []string{`KUBE_CONTEXT is "bad"`, "a context of it"}},
 		{"no pod", nil, []string{selector}, []string{"KUBECONFIG is not set"}},
-		{"health check with a bad port", []string{"healthcheck"}, []string{"PORT=x"}, []string{`PORT is "x": want a TCP port`}},
+		{"health check with a bad port", []string{"healthcheck"}, []string{"PORT=x"}, []string{`PORT is "x": expected a TCP port`}},
 	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "") // also where the tests run in a pod
 	for _, tt := range tests {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// environment is a minimal good one with changes; an empty value takes a variable
-// out.
+// environment is a minimal valid environment with changes. An empty value unsets a
+// variable.
 func environment(changes map[string]string) []string {
 	all := map[string]string{"POD_LABEL_SELECTOR": "app=web", "PATH": "/bin", "HOME": ""}
 	maps.Copy(all, changes)
@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestGood has one value that is taken a line, and what it becomes.
+// TestGood has valid values, one per line, and what each is parsed to.
 func TestGood(t *testing.T) {
 	timeout := func(c Config) any { return time.Duration(c.Scrape.Timeout) }
 	size := func(c Config) any { return int(c.Scrape.BodySizeLimit) }
@@ -150,12 +150,13 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// TestBad has one value that is refused a line. The message is one, names variable
-// and value, states the rule of the variable, and says detail where it is known.
+// TestBad has invalid values, one per line. The message is a single line that names the
+// variable and the value, states the rule of the variable, and adds the detail if there is
+// one.
 func TestBad(t *testing.T) {
 	rules := map[string]string{}
 	for _, s := range allSettings() {
-		rules[s.variable] = s.want
+		rules[s.variable] = s.rule
 	}
 	tests := []struct{ variable, value, detail string }{
 		{"POD_LABEL_SELECTOR", "app in web", "found 'web'"},
@@ -226,25 +227,25 @@ func TestBad(t *testing.T) {
 		{"PORT", " 80", ""},
 		{"METRICS_HTTP_PORT", "-1", ""},
 		{"METRICS_HTTP_PORT", "65536", ""},
-		{"METRICS_HTTP_PORT", "15090", "PORT is 15090 too"},
+		{"METRICS_HTTP_PORT", "15090", "PORT is also 15090"},
 		{"LOG_LEVEL", "loud", ""},
 		{"LOG_FORMAT", "xml", ""},
-		{"TARGET_LABELS", "x", `"" is no source: want pod, namespace, ip, node, uid, port, container, label:KEY or annotation:KEY`},
-		{"TARGET_LABELS", "x=podname", `"podname" is no source`},
-		{"TARGET_LABELS", "x=pod:web", `"pod:web" is no source`},
-		{"TARGET_LABELS", "x=label", `"" is no label key`},
-		{"TARGET_LABELS", "x=label:", `"" is no label key`},
-		{"TARGET_LABELS", "x=annotation:a b", `"a b" is no annotation key`},
-		{"TARGET_LABELS", "=pod", `refuses the label name ""`},
-		{"TARGET_LABELS", "9x=pod", `refuses the label name "9x"`},
-		{"TARGET_LABELS", "a.b=pod", `refuses the label name "a.b"`},
-		{"TARGET_LABELS", "a:b=pod", `refuses the label name "a:b"`},
-		{"TARGET_LABELS", "__name__=pod", `refuses the label name "__name__"`},
-		{"TARGET_LABELS", "__name=pod", `refuses the label name "__name"`},
-		{"TARGET_LABELS", "le=pod", "the label le belongs to histograms"},
-		{"TARGET_LABELS", "quantile=pod", "the label quantile belongs to"},
-		{"TARGET_LABELS", "x=pod,y=ip,x=node", "the label x stands twice"},
-		{"TARGET_LABELS", "x=pod,", `refuses the label name ""`},
+		{"TARGET_LABELS", "x", `"" is not a source: expected pod, namespace, ip, node, uid, port, container, label:KEY or annotation:KEY`},
+		{"TARGET_LABELS", "x=podname", `"podname" is not a source`},
+		{"TARGET_LABELS", "x=pod:web", `"pod:web" is not a source`},
+		{"TARGET_LABELS", "x=label", `"" is not a valid label key`},
+		{"TARGET_LABELS", "x=label:", `"" is not a valid label key`},
+		{"TARGET_LABELS", "x=annotation:a b", `"a b" is not a valid annotation key`},
+		{"TARGET_LABELS", "=pod", `invalid label name ""`},
+		{"TARGET_LABELS", "9x=pod", `invalid label name "9x"`},
+		{"TARGET_LABELS", "a.b=pod", `invalid label name "a.b"`},
+		{"TARGET_LABELS", "a:b=pod", `invalid label name "a:b"`},
+		{"TARGET_LABELS", "__name__=pod", `invalid label name "__name__"`},
+		{"TARGET_LABELS", "__name=pod", `invalid label name "__name"`},
+		{"TARGET_LABELS", "le=pod", "label le is reserved for histograms"},
+		{"TARGET_LABELS", "quantile=pod", "label quantile is reserved for"},
+		{"TARGET_LABELS", "x=pod,y=ip,x=node", "label x is defined twice"},
+		{"TARGET_LABELS", "x=pod,", `invalid label name ""`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.variable+"="+tt.value, func(t *testing.T) {
@@ -256,7 +257,7 @@ func TestBad(t *testing.T) {
 			if strings.Contains(got, "\n") {
 				t.Errorf("more than one line: %s", got)
 			}
-			want := tt.variable + ` is "` + tt.value + `": want ` + rules[tt.variable]
+			want := tt.variable + ` is "` + tt.value + `": expected ` + rules[tt.variable]
 			if !strings.HasPrefix(got, want) || !strings.Contains(got, tt.detail) {
 				t.Errorf("got\n\t%s\nwant\n\t%s ... %s", got, want, tt.detail)
 			}
@@ -267,22 +268,22 @@ func TestBad(t *testing.T) {
 	}
 }
 
-// TestSeveralMistakes wants one message for each variable, sorted, whether it
-// cannot be read or breaks a rule.
+// TestSeveralMistakes expects one message for each invalid variable, sorted, whether the
+// value cannot be parsed or fails its check.
 func TestSeveralMistakes(t *testing.T) {
 	tests := []struct {
 		name    string
 		changes map[string]string
-		want    []string // the messages begin so
+		want    []string // prefixes of the messages
 	}{
-		{"the selector is missing", map[string]string{"POD_LABEL_SELECTOR": ""}, []string{"POD_LABEL_SELECTOR is not set: want a Kubernetes label selector"}},
+		{"the selector is missing", map[string]string{"POD_LABEL_SELECTOR": ""}, []string{"POD_LABEL_SELECTOR is not set: expected a Kubernetes label selector"}},
 		{"unreadable", map[string]string{"SCRAPE_TIMEOUT": "soon", "LOG_LEVEL": "loud", "TARGET_LABELS": "x=y"},
 			[]string{`LOG_LEVEL is "loud"`, `SCRAPE_TIMEOUT is "soon"`, `TARGET_LABELS is "x=y"`}},
 		{"broken rules", map[string]string{"SCRAPE_TIMEOUT": "0", "PORT": "0", "SAMPLE_LIMIT": "-1", "MAX_IN_FLIGHT": "-1"},
 			[]string{`MAX_IN_FLIGHT is "-1"`, `PORT is "0"`, `SAMPLE_LIMIT is "-1"`, `SCRAPE_TIMEOUT is "0"`}},
 		{"both", map[string]string{"POD_LABEL_SELECTOR": "", "PORT": "http", "MAX_IN_FLIGHT": "-1", "LOG_FORMAT": "xml", "SCRAPE_TIMEOUT": "soon"},
 			[]string{`LOG_FORMAT is "xml"`, `MAX_IN_FLIGHT is "-1"`, "POD_LABEL_SELECTOR is not set", `PORT is "http"`, `SCRAPE_TIMEOUT is "soon"`}},
-		{"equal ports", map[string]string{"PORT": "80", "METRICS_HTTP_PORT": "80"}, []string{`METRICS_HTTP_PORT is "80": want a TCP port other than PORT, 1 to 65535, or 0 for none: PORT is 80 too`}},
+		{"equal ports", map[string]string{"PORT": "80", "METRICS_HTTP_PORT": "80"}, []string{`METRICS_HTTP_PORT is "80": expected a TCP port other than PORT, 1 to 65535, or 0 for none: PORT is also 80`}},
 		{"equal ports, one a default", map[string]string{"PORT": "5055"}, []string{`METRICS_HTTP_PORT is "5055"`}},
 		{"equal ports out of range", map[string]string{"PORT": "70000", "METRICS_HTTP_PORT": "70000"}, []string{`METRICS_HTTP_PORT is "70000"`, `PORT is "70000"`}},
 		{"a port of 0 is no port", map[string]string{"PORT": "0", "METRICS_HTTP_PORT": "0"}, []string{`PORT is "0"`}},
@@ -315,16 +316,16 @@ func TestServiceLinks(t *testing.T) {
 	}
 	for _, changes := range []map[string]string{{"SCRAPE_TIMEOUT": "tcp://10.0.0.1:80"}, {"METRICS_HTTP_PORT": "tcp:80"}} {
 		if _, notes, err := Load(environment(changes)); err == nil || len(notes) > 0 {
-			t.Errorf("%v: error %v, notes %q, want an error: this is no service link", changes, err, notes)
+			t.Errorf("%v: error %v, notes %q, want an error: this is not a service link", changes, err, notes)
 		}
 	}
-	// Variables that are no settings are nobody's business.
+	// Variables that are not settings are ignored.
 	if _, notes, err := Load(environment(map[string]string{"WEB_PORT": "tcp://10.0.0.1:80"})); err != nil || len(notes) > 0 {
 		t.Errorf("WEB_PORT: error %v, notes %q", err, notes)
 	}
 }
 
-// TestEnvironIsAll makes sure that the process's own environment is not looked at.
+// TestEnvironIsAll checks that the environment of the process itself is not read.
 func TestEnvironIsAll(t *testing.T) {
 	t.Setenv("POD_LABEL_SELECTOR", "app=web")
 	t.Setenv("PORT", "1")
@@ -339,9 +340,9 @@ func TestEnvironIsAll(t *testing.T) {
 func TestLoadServe(t *testing.T) {
 	s, err := LoadServe([]string{"PORT=8080", "METRICS_HTTP_PORT=tcp://10.0.0.1:80", "SCRAPE_TIMEOUT=soon"})
 	if err != nil || s.Port != 8080 || s.MetricsHTTPPort != 5055 {
-		t.Errorf("LoadServe is %+v, error %v, want port 8080: other sections are not its business", s, err)
+		t.Errorf("LoadServe is %+v, error %v, want port 8080 and no check of other sections", s, err)
 	}
-	if _, err := LoadServe([]string{"PORT=x"}); err == nil || !strings.Contains(err.Error(), `PORT is "x": want a TCP port`) {
+	if _, err := LoadServe([]string{"PORT=x"}); err == nil || !strings.Contains(err.Error(), `PORT is "x": expected a TCP port`) {
 		t.Errorf("error is %v, want one that names PORT", err)
 	}
 }

@@ -11,16 +11,16 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// setting is one variable, as its field's tags describe it.
+// setting is one variable, as described by the tags of its field.
 type setting struct {
 	field    string // name of the struct field, unique in Config
 	variable string
-	value    string // its default
+	value    string // the default
 	help     string
-	want     string
+	rule     string
 }
 
-// settingsOf lists the settings of a struct and the structs in it, in order.
+// settingsOf lists the settings of a struct and of its nested structs, in order.
 func settingsOf(t reflect.Type) []setting {
 	var settings []setting
 	for i := range t.NumField() {
@@ -30,18 +30,18 @@ func settingsOf(t reflect.Type) []setting {
 			settings = append(settings, settingsOf(f.Type)...)
 			continue
 		}
-		settings = append(settings, setting{f.Name, variable, f.Tag.Get("envDefault"), f.Tag.Get("help"), f.Tag.Get("want")})
+		settings = append(settings, setting{f.Name, variable, f.Tag.Get("envDefault"), f.Tag.Get("help"), f.Tag.Get("rule")})
 	}
 	return settings
 }
 
-// problem is a variable whose value breaks its rule. The detail may be nil.
+// problem is a variable with an invalid value. The detail may be nil.
 type problem struct {
 	variable string
 	detail   error
 }
 
-// load fills section, Config or one of its fields, and checks it.
+// load fills section, which is a Config or one of its fields, and checks it.
 func load[T interface{ check() []problem }](environ []string, section *T) (notes []string, err error) {
 	settings := settingsOf(reflect.TypeFor[T]())
 	values, notes := lookup(environ, settings)
@@ -51,29 +51,29 @@ func load[T interface{ check() []problem }](environ []string, section *T) (notes
 	}
 	problems = append(problems, (*section).check()...)
 	slices.SortStableFunc(problems, func(a, b problem) int { return cmp.Compare(a.variable, b.variable) })
-	// What cannot be read breaks a rule too, often: the first problem says more.
+	// A value that cannot be parsed often fails its check too. The first problem has more detail.
 	problems = slices.CompactFunc(problems, func(a, b problem) bool { return a.variable == b.variable })
 	var errs []error
 	for _, p := range problems {
 		s := settings[slices.IndexFunc(settings, func(s setting) bool { return s.variable == p.variable })]
-		errs = append(errs, s.refuse(values, p.detail))
+		errs = append(errs, s.invalid(values, p.detail))
 	}
 	return notes, errors.Join(errs...)
 }
 
-// refuse makes the message for a setting whose value breaks its rule.
-func (s setting) refuse(values map[string]string, detail error) error {
+// invalid returns the error for an invalid value of the setting.
+func (s setting) invalid(values map[string]string, detail error) error {
 	state := "is not set"
 	if value := cmp.Or(values[s.variable], s.value); value != "" {
 		state = fmt.Sprintf("is %q", value)
 	}
 	if detail != nil {
-		return fmt.Errorf("%s %s: want %s: %w", s.variable, state, s.want, detail)
+		return fmt.Errorf("%s %s: expected %s: %w", s.variable, state, s.rule, detail)
 	}
-	return fmt.Errorf("%s %s: want %s", s.variable, state, s.want)
+	return fmt.Errorf("%s %s: expected %s", s.variable, state, s.rule)
 }
 
-// parse fills section from values.
+// parse fills section from values, which are keyed by variable.
 func parse(section any, settings []setting, values map[string]string) ([]problem, error) {
 	err := env.ParseWithOptions(section, env.Options{Environment: values})
 	var all env.AggregateError
@@ -96,12 +96,13 @@ func parse(section any, settings []setting, values map[string]string) ([]problem
 	return problems, nil
 }
 
-// detailError is a parse error that says more than the setting's rule.
+// detailError is a parse error with more detail than the setting's rule.
 type detailError struct{ string }
 
 func (e detailError) Error() string { return e.string }
 
-// lookup takes the values of the settings from environ.
+// lookup returns the values of the settings in environ, by variable, without empty ones.
+// The notes report the values that it ignored.
 func lookup(environ []string, settings []setting) (values map[string]string, notes []string) {
 	values = make(map[string]string)
 	for _, entry := range environ {
@@ -110,7 +111,7 @@ func lookup(environ []string, settings []setting) (values map[string]string, not
 			continue
 		}
 		if isServiceLink(variable, value) {
-			notes = append(notes, fmt.Sprintf("%s=%s comes from a Kubernetes service link and is no setting: ignored", variable, value))
+			notes = append(notes, fmt.Sprintf("%s=%s comes from a Kubernetes service link, so it is ignored", variable, value))
 			continue
 		}
 		values[variable] = value
@@ -118,8 +119,8 @@ func lookup(environ []string, settings []setting) (values map[string]string, not
 	return values, notes
 }
 
-// isServiceLink recognises what Kubernetes sets for a Service in every pod of its
-// namespace: METRICS_HTTP_PORT=tcp://10.0.0.1:80 for a Service metrics-http.
+// isServiceLink recognizes a variable that Kubernetes sets in every pod of the namespace of
+// a Service: METRICS_HTTP_PORT=tcp://10.0.0.1:80 for the Service metrics-http.
 func isServiceLink(variable, value string) bool {
 	scheme, _, ok := strings.Cut(value, "://")
 	return ok && strings.HasSuffix(variable, "PORT") && slices.Contains([]string{"tcp", "udp", "sctp"}, scheme)

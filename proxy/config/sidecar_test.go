@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestSidecarTable reads the cases that the charm's Python package is tested with, too: it
-// must refuse what this package refuses, by the same rules.
+// TestSidecarTable reads the cases that the charm's Python package is also tested with. The
+// Python package must reject what this package rejects, by the same rules.
 func TestSidecarTable(t *testing.T) {
 	content, err := os.ReadFile("../../charm/metrics_proxy_sidecar/tests/validation.json")
 	if err != nil {
@@ -27,8 +27,8 @@ func TestSidecarTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range allSettings() {
-		if want, ok := table.Rules[s.variable]; ok && want != s.want {
-			t.Errorf("%s: the table says want %s, the program %s", s.variable, want, s.want)
+		if want, ok := table.Rules[s.variable]; ok && want != s.rule {
+			t.Errorf("%s: the rule is %q in the table, %q in the program", s.variable, want, s.rule)
 		}
 		delete(table.Rules, s.variable)
 	}

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// Usage prints every variable with its default and meaning, one a line.
+// Usage prints one line for each variable, with its default and description.
 func Usage(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range settingsOf(reflect.TypeFor[Config]()) {

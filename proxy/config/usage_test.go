@@ -9,7 +9,8 @@ import (
 
 func allSettings() []setting { return settingsOf(reflect.TypeFor[Config]()) }
 
-// TestTags wants of every field what its error messages and the usage are made of.
+// TestTags checks that every field has the tags that its error messages and the usage are
+// built from.
 func TestTags(t *testing.T) {
 	fields, variables := map[string]bool{}, map[string]bool{}
 	var check func(reflect.Type)
@@ -20,14 +21,14 @@ func TestTags(t *testing.T) {
 				check(f.Type)
 				continue
 			}
-			for _, tag := range []string{"env", "help", "want"} {
+			for _, tag := range []string{"env", "help", "rule"} {
 				if f.Tag.Get(tag) == "" {
 					t.Errorf("%s.%s has no tag %s", section.Name(), f.Name, tag)
 				}
 			}
 			variable := f.Tag.Get("env")
 			if fields[f.Name] || variables[variable] {
-				t.Errorf("%s.%s: the field or its variable %s is there twice", section.Name(), f.Name, variable)
+				t.Errorf("%s.%s: the field or its variable %s occurs twice", section.Name(), f.Name, variable)
 			}
 			fields[f.Name], variables[variable] = true, true
 		}
@@ -65,8 +66,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestDefaultsAreValid wants each default to satisfy its variable's own rule, as
-// the usage shows it.
+// TestDefaultsAreValid checks that each default, as the usage prints it, is a valid value.
 func TestDefaultsAreValid(t *testing.T) {
 	environ := []string{"POD_LABEL_SELECTOR=app"}
 	for _, s := range allSettings() {
@@ -77,6 +77,6 @@ func TestDefaultsAreValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if implicit := mustLoad(t, map[string]string{"POD_LABEL_SELECTOR": "app"}); !reflect.DeepEqual(explicit, implicit) {
-		t.Errorf("defaults written out give\n%+v\nleft out\n%+v", explicit, implicit)
+		t.Errorf("explicit defaults give\n%+v\nimplicit ones\n%+v", explicit, implicit)
 	}
 }

@@ -59,7 +59,7 @@ func TestRockAndPrivateKubeconfig(t *testing.T) {
 
 func TestRockRefusesBadConfiguration(t *testing.T) {
 	c := runRock(t, "x", []string{"-e", "SCRAPE_TIMEOUT=soon"})
-	wantEnd(t, c, 10, `SCRAPE_TIMEOUT is "soon": want a duration`)
+	wantEnd(t, c, 10, `SCRAPE_TIMEOUT is "soon": expected a duration`)
 }
 
 // docker stop lets a scrape in flight be answered.
