@@ -45,7 +45,7 @@ type Discovery struct {
 type Scrape struct {
 	Timeout        Duration    `env:"SCRAPE_TIMEOUT" envDefault:"9s" rule:"a duration such as 9s, or seconds; above 0" help:"maximum time for scraping the targets; less if Prometheus's own timeout is shorter"`
 	ConnectTimeout Duration    `env:"CONNECT_TIMEOUT" envDefault:"2s" rule:"a duration such as 2s, or seconds; above 0" help:"maximum time for connecting to a target"`
-	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" rule:"a whole number, 0 to 1000000" help:"response bodies read concurrently; 0 = 8 per core; at most one per 8 MiB of MEMORY_LIMIT; values below 8 count as 8"`
+	ClientWorkers  int         `env:"CLIENT_WORKERS" envDefault:"0" rule:"a whole number, 0 to 1000000" help:"response bodies read concurrently; 0 = 8 per core; at most one per 8 MiB of MEMORY_LIMIT, but never fewer than 8"`
 	MaxInFlight    int         `env:"MAX_IN_FLIGHT" envDefault:"0" rule:"a whole number, 0 to 1000000" help:"targets scraped concurrently; the others wait, and are down with reason timeout if slow targets leave them no time; 0 = all"`
 	BodySizeLimit  Bytes       `env:"BODY_SIZE_LIMIT" envDefault:"32MiB" rule:"a size such as 32MiB, 500KB or 1000000; above 0, at most 1GiB" help:"maximum size of a target's response body, decoded"`
 	SampleLimit    int64       `env:"SAMPLE_LIMIT" envDefault:"0" rule:"a whole number, 0 to 1000000000000" help:"maximum number of samples per target; 0 = no limit"`
@@ -61,7 +61,7 @@ type Scrape struct {
 type Serve struct {
 	Port            int `env:"PORT" envDefault:"15090" rule:"a TCP port, 1 to 65535" help:"port of /metrics and the health endpoints"`
 	MetricsHTTPPort int `env:"METRICS_HTTP_PORT" envDefault:"5055" rule:"a TCP port other than PORT, 1 to 65535, or 0 for none" help:"port of the proxy's own metrics; 0 = none"`
-	ServerWorkers   int `env:"SERVER_WORKERS" envDefault:"8" rule:"a whole number, 0 to 1000000" help:"scrapes served concurrently, the others wait; values below 8 count as 8"`
+	ServerWorkers   int `env:"SERVER_WORKERS" envDefault:"8" rule:"a whole number, 0 to 1000000" help:"scrapes served concurrently; the others wait; values below 8 count as 8"`
 }
 
 // Log configures what is logged, and in which format.
