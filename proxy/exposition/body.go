@@ -8,21 +8,23 @@ import (
 	"iter"
 )
 
-// MaxBody is the largest body that can be indexed, in bytes.
+// MaxBody is the size, in bytes, of the largest body that can be indexed. Bodies that
+// are read through shapes are not checked against it.
 const MaxBody = 1 << 30
 
-// maxFamilies bounds the families of one body, far above what any program has:
-// merging takes time by the family, not by the byte.
+// maxFamilies is the maximum number of families in one body, far above what any program
+// exposes. The time for merging depends on the number of families, not on the size of
+// the bodies.
 const maxFamilies = 100_000
 
-// ErrTooManySamples is returned by Read for a body over Options.MaxSamples, or of
-// more than 100,000 families.
+// ErrTooManySamples is returned, wrapped, by Read for a body that exceeds
+// Options.MaxSamples or has more than 100,000 families.
 var ErrTooManySamples = errors.New("too many samples")
 
-// A SyntaxError says where a body breaks a rule of the format. Prometheus refuses
+// A SyntaxError reports where a body breaks a rule of its format. Prometheus rejects
 // such a body as a whole.
 type SyntaxError struct {
-	Line int // from 1; 0 where there are no lines
+	Line int // starts at 1; 0 if the body has no lines (protobuf)
 	Err  error
 }
 
@@ -35,17 +37,18 @@ func (e *SyntaxError) Error() string {
 
 func (e *SyntaxError) Unwrap() error { return e.Err }
 
-// Options say how a body is read.
+// Options control how a body is read.
 type Options struct {
-	Format      Format          // of the answer that the body is for
+	Format      Format          // of the output that the body is for
 	ContentType string          // of the body
-	Fallback    string          // Content-Type to assume where it is missing or unknown; empty = none
-	Labels      Labels          // of the body's target, to be put on each sample by Merge
+	Fallback    string          // Content-Type to assume if it is missing or unknown; empty = none
+	Labels      Labels          // of the target, to be added to each sample of the output
 	MaxSamples  int             // 0 = no limit
 	Done        <-chan struct{} // reading ends with context.Canceled when it is closed; nil = never
 
-	// Reserve is asked before memory for the body is kept, in bytes. Reading ends with
-	// its error. nil = there is enough.
+	// Reserve is called by Reader.Read, but not by Read, before it keeps memory for the
+	// body. bytes is the additional memory. If it returns an error, reading ends with
+	// this error. nil = no limit.
 	Reserve func(bytes int64) error
 }
 
@@ -56,50 +59,51 @@ func (o *Options) reserve(bytes int64) error {
 	return o.Reserve(bytes)
 }
 
-// Body is one target's answer, checked and indexed. Immutable; it keeps the
-// answer's bytes alive.
+// Body is the exposition of one target, checked and indexed. It is immutable until
+// Release, and holds the target's bytes or their packed form.
 type Body struct {
-	format    Format // that of the answer
-	raw       []byte // as it came
-	rewritten []byte // the samples that are not in the answer's canonical form in raw
+	format    Format // of the output
+	raw       []byte // as received, or as converted by textOfProtobuf
+	rewritten []byte // the samples that are not in canonical form in raw
 	samples   []sample
 	families  []family // in order of first appearance
-	packed    *packed  // the samples, in a body that was read through shapes; nil in others
-	series    int      // that Prometheus makes of the samples
+	packed    *packed  // the samples of a body that was read through shapes; else nil
+	series    int      // number that Prometheus creates from the samples
 	conflicts map[conflict]int
 }
 
-// sample is one sample of a body: offsets, in 20 bytes. In text and OpenMetrics they
-// are of its canonical line; in protobuf of its Metric message.
+// sample locates one sample of a body, in 20 bytes. The offsets delimit its canonical
+// line or, for protobuf output, its Metric message.
 type sample struct {
-	start, insert, end uint32     // insert: see writer.sample
+	start, insert, end uint32     // insert: see appendLabelled
 	next               int32      // the next sample of its family in this body, or -1
-	under              metricType // the TYPE that was in force at the line
-	isRewritten        bool       // the offsets are of rewritten, not of raw
+	under              metricType // the TYPE in effect at the line
+	isRewritten        bool       // the offsets are into rewritten, not raw
 }
 
-// family is what one body gives to one metric family of the answer.
+// family is what one body contributes to one family of the output.
 type family struct {
-	name        string // as its samples have it: foo_total for a counter, in OpenMetrics too
+	name        string // as in its samples: foo_total for a counter, also in OpenMetrics
 	typ         metricType
-	declared    *declaration // where HELP and UNIT are from; nil if there is none
-	first, last int32        // samples, in order; -1 if there is none
-	under       typeSet      // the TYPEs that were in force at its samples
-	hasSuffixed bool         // some sample has another name than the family
+	declared    *declaration // the source of HELP and UNIT; nil if there is none
+	first, last int32        // indexes of its samples; -1 if there is none
+	under       typeSet      // the TYPEs in effect at its samples
+	hasSuffixed bool         // some sample has a name other than the family's
 
-	shape *shape // whose family it is; nil in an indexed body
+	shape *shape // the shape that it belongs to; nil in an indexed body
 	index int32  // in shape.families
-	id    int    // among all families of the shape's book
+	id    int    // number among all families of the shape's catalog
 }
 
-// Samples is the number of samples that the body adds to an answer, as Prometheus
-// counts them: what it exposed, less duplicates.
+// Samples returns the number of samples that the body adds to the output, as Prometheus
+// counts them. Dropped samples (see ConflictKind) do not count.
 func (b *Body) Samples() int { return b.series }
 
-// Read reads a body to its end, checks it, and indexes it for an answer in
-// Options.Format. An empty body is valid, whatever its Content-Type. It returns an
-// error of r as it is, a ContentTypeError, a *SyntaxError, ErrTooManySamples, or
-// context.Canceled if Options.Done was closed.
+// Read reads a body to its end, checks it, and indexes it for an output in
+// Options.Format. An empty body is valid, whatever its Content-Type. Read returns the
+// errors of r unchanged, a ContentTypeError, a *SyntaxError, an error that wraps
+// ErrTooManySamples, or context.Canceled if Options.Done was closed. A body over
+// MaxBody is an error too.
 func Read(r io.Reader, opts Options) (*Body, error) {
 	var first [1]byte
 	if _, err := io.ReadFull(r, first[:]); err != nil {
@@ -138,7 +142,7 @@ func index(raw []byte, in syntax, opts Options) (*Body, error) {
 	return p.body, nil
 }
 
-// text is the canonical line or the Metric message of a sample.
+// text returns the canonical line or the Metric message of a sample.
 func (b *Body) text(s *sample) []byte {
 	if s.isRewritten {
 		return b.rewritten[s.start:s.end]
@@ -146,24 +150,24 @@ func (b *Body) text(s *sample) []byte {
 	return b.raw[s.start:s.end]
 }
 
-// Release gives back the memory of the body, which must not be used any more. It may be
-// left out.
+// Release returns the body's memory to its Reader for reuse. The body must not be used
+// afterwards. The call is optional.
 func (b *Body) Release() {
 	if b.packed != nil {
 		b.packed.retire()
 	}
 }
 
-// sampleText is one sample as it is written, but for its target's labels.
+// sampleText is one sample as it is written, without the labels of its target.
 type sampleText struct {
 	text   []byte     // the canonical line or the Metric message
-	insert int        // where the labels come: see writer.sample
-	under  metricType // the TYPE that was in force at the line
+	insert int        // where the labels are inserted: see appendLabelled
+	under  metricType // the TYPE in effect at the line
 }
 
-// each goes through the samples of a family of the body that stands at a place: that
-// of a visit, or of an indexed body the first sample. A text is valid until the next
-// one comes.
+// each iterates over the samples of a family of the body. at is visit.at or, in an
+// indexed body, the index of the first sample. A text is valid only until the next
+// iteration.
 func (b *Body) each(f *family, at uint32) iter.Seq[sampleText] {
 	return func(yield func(sampleText) bool) {
 		if b.packed != nil {
@@ -180,7 +184,7 @@ func (b *Body) each(f *family, at uint32) iter.Seq[sampleText] {
 	}
 }
 
-// name is the name of a sample in text and OpenMetrics.
+// name returns the name of a sample in text or OpenMetrics.
 func (s sampleText) name() string {
 	name := s.text[:s.insert]
 	if name[0] == '{' { // {"quoted.name"

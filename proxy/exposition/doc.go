@@ -1,67 +1,79 @@
-// Package exposition merges the answers of many targets into one valid
-// Prometheus exposition.
+// Package exposition merges the expositions of many targets into one valid Prometheus
+// exposition. In the comments of the package, a body is the exposition that one target
+// returns, and the output is the merged exposition.
 //
-// [Negotiate] chooses the format of an answer: text, OpenMetrics or protobuf.
-// [Reader.Read] takes one target's answer, in any of them, and checks every byte of it
-// by the rules of Prometheus's own parser (model/textparse). A body that breaks a rule is
-// refused as a whole, as Prometheus would refuse it. [Merge] decides, family by family,
-// how the bodies stand together, and [Merged.WriteTo] writes them: one HELP and one TYPE
-// a family, each body's lines of a family in one block and in their original order, with
-// the labels of the body's target put on every line as it is copied.
+// [Negotiate] chooses the format of the output: text, OpenMetrics or protobuf. [Read]
+// and [Reader.Read] read a body in any of these formats and check every byte of it by
+// the rules of Prometheus's own parser (model/textparse). A body that breaks a rule is
+// rejected as a whole, as Prometheus would reject it. [Merge] decides, family by
+// family, how the bodies combine. [Merged.WriteTo] writes the output: at most one HELP
+// and one TYPE per family, and within a family the lines of each body in one block.
+// They keep their order, except that OpenMetrics output brings the samples of each
+// metric together. The labels of the target are inserted into each line as it is
+// copied.
 //
-// There are two engines that read, and they give the same answers.
+// Two engines read bodies, with identical results.
 //
 // # The reference engine
 //
-// [Read] takes a body whole and indexes it by family (Body.samples). Bytes go in and
-// bytes come out: no object is made per sample. A line that is already in the canonical
-// form
+// [Read] reads a whole body and indexes it by family (Body.samples). It works on bytes
+// and creates no object per sample. A line that is already in the canonical form
 //
 //	name{label="value",label="value"} value timestamp
 //
-// is kept as an offset into the body and copied once. Every other spelling that
-// the format allows (blanks, quoted names, trailing commas, a raw line feed in a
-// label value), every line whose labels collide with the target's, and every line of
-// a body in another format than the answer's, is rewritten into that form while it is
-// read, so that merging knows one form only. In an answer in protobuf a Metric message
-// takes the place of a line, and the target's labels are written behind it.
+// is kept as an offset into the body and copied once. Other lines are rewritten into
+// that form while they are read, so that merging handles only one form:
+//
+//   - lines in another spelling that the format allows: blanks, quoted names, trailing
+//     commas, a raw line feed in a label value
+//   - lines with a label that collides with a label of the target
+//   - lines with a name that must be escaped for the output
+//   - lines with a timestamp or exemplar that the output format writes differently
+//
+// In protobuf output, a Metric message takes the place of a line, and the labels of the
+// target are appended to it.
 //
 // # Shapes
 //
-// Bodies of one workload differ in little but their values. [Reader] learns the shape of
-// each family from the first body that has it, with the reference engine, and streams
-// the bodies that follow through the shapes. What it keeps of a body is what the shapes
-// do not tell:
+// Bodies of one workload differ mostly in their values. [Reader] learns the shape of
+// each family from the first body that has it, using the parser of the reference
+// engine. It streams later bodies through the shapes, and stores of a body only what
+// the shapes do not contain:
 //
-//	the body as it comes                      its shapes, for all bodies      the packed body
+//	the body as received                      its shapes, for all bodies      the packed body
 //	-------------------------------------     -------------------------------     -----------
 //	# HELP http_requests_total Requests.  ┐
 //	# TYPE http_requests_total counter    ┴   head of shape 7                     visit 7:
 //	http_requests_total{code="200"} 27        line 0: …{code="200"} _             run of 2: 27 3
 //	http_requests_total{code="404"} 3         line 1: …{code="404"} _
-//	http_requests_total{code="503"} 1         line 2: …{code="500"} _             line 2, but 503: 1
+//	http_requests_total{code="503"} 1         line 2: …{code="500"} _             line 2 with 503: 1
 //	# TYPE process_open_fds gauge         -   head of shape 8                     visit 8:
 //	process_open_fds 11                       line 0: process_open_fds _          run of 1: 11
 //
-// Where the next line is the one that the shape expects, reading is one comparison of
-// memory and a look at a number (packer.run). Else the line is searched a little ahead,
-// then as a variant with other label values, then by its series, and is kept whole if
-// the shape does not know it. A learner adds to a shape what several targets have and it
-// lacks. Writing goes through the visits of a family and puts line, labels and tail
-// together (writer.visits).
+// A visit is the occurrence of a shape in a body. A tail is the rest of a line from its
+// value on.
 //
-// A target deviates from the shapes today as it did in the last scrape: its series are
-// the same. So the packed body is kept until the target's next one has been read along
-// it (packer.follow): line by line it says which line of the shape comes, or what stands
-// in place of which label values. As long as that is so, nothing is searched, and nothing
-// has to be checked for coming twice. Where another line comes, the shape takes over.
+// If the next line is the one that the shape expects, reading it takes one memory
+// comparison and a check of the number (packer.run). Otherwise, the packer looks for
+// the line a little further on in the shape, then for a line that differs only in label
+// values, then for a line with the same series. If the shape has no such line, the
+// packer stores the whole line. A learner adds lines to the shape that several targets
+// have and the shape lacks. To write a family, the writer iterates over its visits and
+// joins line, labels and tail (writer.visits).
 //
-// Whatever cannot be understood family by family (a family in two places, one name in
-// two families, a TYPE that is missing, a syntax error) makes a body odd. A packed body
-// loses nothing, so it is written again as it came, and the reference engine takes it
-// from there. Nothing is decided twice: shapes know the plain case only. A fuzz target
-// and every test of reading hold both engines against each other.
+// A target deviates from the shapes in the same way as in its last scrape, because its
+// series are the same. The Reader therefore keeps a packed body that deviates, and
+// reads the next body of the target along it (packer.follow). The kept body predicts
+// each line: a line of the shape, a line of the shape with other label values, or a
+// stored line. While the prediction holds, the packer does not search, and does not
+// check for duplicates. At the first line that differs, the shape takes over.
 //
-// The package knows nothing of HTTP or Kubernetes and imports nothing of this
-// project.
+// A body is odd if it cannot be read family by family, for example because a family is
+// in two places, two families use the same name, a TYPE is missing, or there is a
+// syntax error. Packing loses nothing, so the packer restores what it has packed, and
+// the reference engine reads the body. No rule is implemented twice, because shapes
+// handle the plain case only. FuzzMerge and the tests of Reader compare both engines.
+//
+// The package contains nothing about HTTP or Kubernetes and imports no other package of
+// this project.
 package exposition

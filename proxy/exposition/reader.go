@@ -8,21 +8,22 @@ import (
 	"time"
 )
 
-// Reader reads bodies as Read does, much faster and in much less memory where they
-// resemble bodies that it has read before. See the package comment. Safe for
-// concurrent use.
+// Reader reads bodies with the same results as Read, but much faster and in much less
+// memory if they resemble bodies that it has read before. See the package comment. Safe
+// for concurrent use.
 type Reader struct {
 	packers sync.Pool
 	pools   pools
 	last    atomic.Pointer[bodyType]
 
-	mu       sync.Mutex // for catalogs
+	mu       sync.Mutex // guards catalogs
 	catalogs map[catalogKey]*catalog
-	limit    int // bytes of the shapes of a catalog
+	limit    int // for the shapes of each catalog, in bytes
 }
 
-// NewReader makes a Reader that knows no shape yet, and may keep shapes of about that
-// many bytes, for each way of reading.
+// NewReader returns a Reader that has no shapes yet. shapes limits the memory for
+// shapes, in bytes and approximately, for each combination of body syntax, output
+// format, and names of target labels.
 func NewReader(shapes int) *Reader {
 	return &Reader{
 		limit:    shapes,
@@ -31,14 +32,14 @@ func NewReader(shapes int) *Reader {
 	}
 }
 
-// bodyType is the syntax of a Content-Type.
+// bodyType is a result of syntaxOf with its arguments.
 type bodyType struct {
 	contentType, fallback string
 	in                    syntax
 }
 
-// syntaxOf is the package's syntaxOf. It remembers its last answer: most targets say
-// the same.
+// syntaxOf is like the function syntaxOf, and caches its last result: most targets send
+// the same Content-Type.
 func (r *Reader) syntaxOf(contentType, fallback string) (syntax, error) {
 	if last := r.last.Load(); last != nil && last.contentType == contentType && last.fallback == fallback {
 		return last.in, nil
@@ -50,10 +51,12 @@ func (r *Reader) syntaxOf(contentType, fallback string) (syntax, error) {
 	return in, err
 }
 
-// largePacker is from how many bytes on a packer is not used again.
+// largePacker is the size of its buffers, in bytes, at which a packer is no longer
+// reused.
 const largePacker = 2 << 20
 
-// Read is the package's Read.
+// Read is like the function Read, and calls Options.Reserve. The reference engine reads
+// protobuf bodies, and all bodies for protobuf output.
 func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	in, err := r.syntaxOf(opts.ContentType, opts.Fallback)
 	if err != nil || in == protobuf || opts.Format.syntax == protobuf {
@@ -74,19 +77,20 @@ func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	return body, err
 }
 
-// KeptMemory is how many bytes of bodies the Reader keeps, in use or to be used again.
+// KeptMemory returns how many bytes of memory the Reader holds for bodies, in use or
+// for reuse. Shapes do not count.
 func (r *Reader) KeptMemory() int64 { return r.pools.size() }
 
-// LastBodies is how much of KeptMemory is for what targets answered last.
+// LastBodies returns how many bytes of KeptMemory hold the last bodies of targets.
 func (r *Reader) LastBodies() int64 { return r.pools.last.memory() }
 
-// DropFree lets go of what is kept to be used again, and of what targets answered last.
+// DropFree releases the memory kept for reuse and the last bodies of targets.
 func (r *Reader) DropFree() {
 	r.pools.last.drop()
 	r.pools.dropFree()
 }
 
-// catalogFor returns the shapes of bodies that are read in this way.
+// catalogFor returns the catalog for bodies that are read with these options.
 func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,13 +103,13 @@ func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
 	return c
 }
 
-// read packs the body, or has the reference engine read it.
+// read packs the body or, if it is odd, lets the reference engine read it.
 func (p *packer) read() (*Body, error) {
 	err := p.pack()
 	switch {
 	case errors.Is(err, errOdd) && p.end+len(p.visits) > 0:
 		return p.reread()
-	case err != nil && !errors.Is(err, errOdd): // an empty body is odd in OpenMetrics, and valid
+	case err != nil && !errors.Is(err, errOdd): // an empty OpenMetrics body is odd, but valid
 		return nil, err
 	}
 	if err := p.endChunk(); err != nil {
@@ -118,7 +122,7 @@ func (p *packer) read() (*Body, error) {
 	return p.body, nil
 }
 
-// reread has the reference engine read the whole body, from its beginning.
+// reread lets the reference engine read the whole body from its beginning.
 func (p *packer) reread() (*Body, error) {
 	if err := p.endChunk(); err != nil {
 		return nil, err
@@ -138,10 +142,12 @@ func (p *packer) reread() (*Body, error) {
 	return index(append(raw, rest...), p.in, p.opts)
 }
 
-// indexCost is about how many bytes the reference engine needs for each of a body.
+// indexCost is about how many bytes of memory the reference engine needs per byte of a
+// body.
 const indexCost = 3
 
-// reservingReader reserves memory for what it reads.
+// reservingReader reserves the memory that the reference engine needs for what it
+// reads.
 type reservingReader struct {
 	io.Reader
 	opts Options
