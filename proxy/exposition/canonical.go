@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// appendTo writes the line in the canonical form. It returns where in dst labels can
-// be inserted (see writer.sample).
+// appendTo appends the line in the canonical form. It also returns where in dst labels
+// can be inserted (see appendLabelled).
 func (l *line) appendTo(dst []byte) (text []byte, insert int) {
 	dst, insert = l.appendHead(dst)
 	return l.appendTail(dst), insert
 }
 
-// appendHead writes name and labels, with names quoted where they must be, and a blank.
+// appendHead appends name and labels, with quotes around the names that need them, and
+// a blank.
 func (l *line) appendHead(dst []byte) (text []byte, insert int) {
 	open := isBareMetric(l.name) // the next label opens the braces
 	hasBraces := !open
@@ -47,7 +48,7 @@ func (l *line) appendHead(dst []byte) (text []byte, insert int) {
 	return append(dst, ' '), insert
 }
 
-// appendTail writes value, timestamp and exemplar.
+// appendTail appends value, timestamp and exemplar.
 func (l *line) appendTail(dst []byte) []byte {
 	dst = append(dst, l.value...)
 	if len(l.timestamp) > 0 {
@@ -61,10 +62,10 @@ func (l *line) appendTail(dst []byte) []byte {
 	return dst
 }
 
-// fit gives timestamp and exemplar the form that the answer can carry: milliseconds
-// in text, which has no exemplars, seconds in OpenMetrics. It returns false for a
-// sample that cannot be told: text has no timestamps before 1970, and OpenMetrics
-// none that a float cannot hold.
+// fit converts timestamp and exemplar to the form that the output can carry:
+// milliseconds in text, which has no exemplars; seconds in OpenMetrics. It returns
+// false for a timestamp that the output cannot represent: text has none before 1970,
+// and OpenMetrics none that a float cannot hold.
 func (l *line) fit(in, out syntax) bool {
 	if out == text && len(l.exemplar) > 0 {
 		l.exemplar, l.canonical = nil, false
@@ -82,9 +83,9 @@ func (l *line) fit(in, out syntax) bool {
 	return ok
 }
 
-// appendSeconds writes milliseconds as OpenMetrics wants them, so that Prometheus
-// reads the same milliseconds: it multiplies the float by 1000 and cuts off what is
-// behind the point. It returns false for a time that a float cannot tell so exactly,
+// appendSeconds appends a time in milliseconds as OpenMetrics seconds, from which
+// Prometheus reads the same milliseconds: it multiplies the float by 1000 and truncates
+// the result. It returns false for a time that a float cannot represent so exactly,
 // some hundred thousand years from now.
 func appendSeconds(dst []byte, millis int64) ([]byte, bool) {
 	start := len(dst)
@@ -93,7 +94,7 @@ func appendSeconds(dst []byte, millis int64) ([]byte, bool) {
 		dst = fmt.Appendf(dst, ".%03d", millis%1000)
 	}
 	readsAs := func(text []byte) int64 {
-		seconds, _ := parseFloat(text) // which was written just now
+		seconds, _ := parseFloat(text) // cannot fail: the text was written above
 		return millisOf(seconds)
 	}
 	if readsAs(dst[start:]) == millis {
@@ -106,8 +107,8 @@ func appendSeconds(dst []byte, millis int64) ([]byte, bool) {
 	return dst, readsAs(dst[start:]) == millis
 }
 
-// millisOf cuts seconds to milliseconds as Prometheus does. What an int64 cannot hold
-// counts as the earliest there is.
+// millisOf converts seconds to milliseconds and truncates them as Prometheus does. A
+// time that does not fit into an int64 becomes the smallest int64.
 func millisOf(seconds float64) int64 {
 	if math.Abs(seconds) >= math.MaxInt64/1000 {
 		return math.MinInt64
@@ -121,9 +122,9 @@ func appendQuoted(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// canonicalFloat is the form that Prometheus gives to the value of le under a
-// histogram and of quantile under a summary (labels.FormatOpenMetricsFloat). A
-// value that is no number stays as it is.
+// canonicalFloat returns the form that Prometheus gives to the value of le under a
+// histogram and of quantile under a summary (labels.FormatOpenMetricsFloat). A value
+// that is not a number is returned unchanged.
 func canonicalFloat(value string) string {
 	if isCanonicalFloat(value) {
 		return value
@@ -133,7 +134,7 @@ func canonicalFloat(value string) string {
 		return value
 	}
 	if f == 0 {
-		return "0.0" // of -0 too
+		return "0.0" // also for -0
 	}
 	s := strconv.FormatFloat(f, 'g', -1, 64)
 	if strings.ContainsAny(s, "e.IN") {
@@ -142,8 +143,8 @@ func canonicalFloat(value string) string {
 	return s + ".0"
 }
 
-// isCanonicalFloat says at a glance whether a number has the form that canonicalFloat
-// gives it. It may say no where the answer is yes.
+// isCanonicalFloat is a fast check of whether a number has the form that canonicalFloat
+// gives it. It may return false for a number that has this form.
 func isCanonicalFloat(s string) bool {
 	whole, fraction, _ := strings.Cut(s, ".")
 	isDigits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

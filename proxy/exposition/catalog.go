@@ -7,35 +7,36 @@ import (
 	"time"
 )
 
-// catalogKey is what a shape depends on, besides the lines themselves.
+// catalogKey is what a shape depends on besides its lines.
 type catalogKey struct {
 	in     syntax
 	out    Format
 	labels string // the names of the target's labels
 }
 
-// renewal is how long a full catalog stays at least before it is begun anew: shapes that
-// no body has any more must not keep others out, nor may learning be all that is done.
+// renewal is the minimum age at which a full catalog is replaced by an empty one.
+// Shapes that no body has any more must not keep others out, but the Reader must not
+// spend all its time on learning either.
 const renewal = 10 * time.Minute
 
-// catalog is the shapes that were learned from bodies. It only grows; when it is full,
-// bodies of new shapes are read by the reference engine.
+// catalog holds the shapes learned from bodies. It only grows. When it is full, the
+// reference engine reads bodies that have other shapes.
 type catalog struct {
 	key     catalogKey
-	limit   int // bytes of all shapes
+	limit   int // of all shapes, in bytes
 	made    time.Time
 	isFull  atomic.Bool
-	labels  Labels // their names count
+	labels  Labels // only their names matter
 	seed    maphash.Seed
-	first   atomic.Pointer[shape] // of a body: a guess
-	unknown atomic.Int64          // bytes of unknown lines in learners
+	first   atomic.Pointer[shape] // the first shape of a body: a guess
+	unknown atomic.Int64          // bytes of unknown lines in all learners
 
-	mu        sync.RWMutex // for what follows
+	mu        sync.RWMutex // guards the following fields
 	shapes    []*shape
 	byHead    map[string]*shape
-	names     map[string]uint32 // that are claimed, to claim.id
-	claimants map[uint32]*shape // by claim.id: the last shape that claims it
-	families  int               // of all shapes
+	names     map[string]uint32 // from a claimed name to its claim.id
+	claimants map[uint32]*shape // from a claim.id to the last shape that claims it
+	families  int               // how many, in all shapes
 	size      int               // of all shapes, in bytes
 }
 
@@ -46,14 +47,15 @@ func newCatalog(key catalogKey, labels Labels, limit int) *catalog {
 	}
 }
 
-// find returns the shape that begins with a head, or nil.
+// find returns the newest version of the shape with the key head, or nil.
 func (c *catalog) find(head []byte) *shape {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.byHead[string(head)]
 }
 
-// add keeps a shape, or returns the one that is there already.
+// add adds a shape, or returns the shape that already has the key. It returns nil if
+// the catalog is full.
 func (c *catalog) add(key string, s *shape) *shape {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +71,8 @@ func (c *catalog) add(key string, s *shape) *shape {
 	return s
 }
 
-// enter makes a shape known. The catalog must be locked.
+// enter registers a shape, which may be a newer version of another one. The catalog
+// must be locked.
 func (c *catalog) enter(key string, s *shape) {
 	s.key, s.index, s.number = key, uint32(len(c.shapes)), uint32(len(c.byHead))
 	s.isContested = new(atomic.Bool)
@@ -81,8 +84,8 @@ func (c *catalog) enter(key string, s *shape) {
 	c.byHead[key] = s
 }
 
-// replace makes a newer version of a shape known, whose learner goes on from where the
-// older one's is. It returns the newest version, or nil if there is no room for one.
+// replace registers a newer version of a shape. Its learner continues in the state of
+// the older one. It returns the newest version, or nil if there is no room for one.
 func (c *catalog) replace(older, newer *shape) *shape {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +108,8 @@ func (c *catalog) replace(older, newer *shape) *shape {
 	return newer
 }
 
-// nameID numbers names. The catalog must be locked.
+// nameID returns the number of a name, and numbers a new one. The catalog must be
+// locked.
 func (c *catalog) nameID(name string) uint32 {
 	id, ok := c.names[name]
 	if !ok {
@@ -115,7 +119,7 @@ func (c *catalog) nameID(name string) uint32 {
 	return id
 }
 
-// all returns all shapes, by their index, and how many families they have.
+// all returns all shapes, ordered by their index, and the number of their families.
 func (c *catalog) all() ([]*shape, int) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// ConflictKind is what had to be resolved, and how.
+// ConflictKind is what had to be resolved, and how it was resolved.
 type ConflictKind string
 
-// The kinds are a closed list.
+// The list is exhaustive.
 const (
 	TypeConflict      ConflictKind = "type"      // a family was written as untyped, by sample name
 	LabelConflict     ConflictKind = "label"     // an exposed label was renamed to exported_<name>
-	DuplicateConflict ConflictKind = "duplicate" // a sample was dropped, its series being there already
-	UpConflict        ConflictKind = "up"        // a sample was dropped, because up{} is the proxy's to tell
-	TimestampConflict ConflictKind = "timestamp" // a sample was dropped, because the answer cannot carry its timestamp
+	DuplicateConflict ConflictKind = "duplicate" // a sample was dropped because its series is already there
+	UpConflict        ConflictKind = "up"        // a sample was dropped because the proxy writes up{} itself
+	TimestampConflict ConflictKind = "timestamp" // a sample was dropped because the output cannot carry its timestamp
 )
 
 // ConflictKinds returns all kinds.
@@ -28,16 +28,16 @@ type conflict struct {
 	family string
 }
 
-// Conflict is what had to be resolved in one family of an answer.
+// Conflict is what had to be resolved in one family of the output.
 type Conflict struct {
 	Kind   ConflictKind
 	Family string
-	Count  int   // lines or, for TypeConflict, 1
-	Parts  []int // which parts are concerned, in their order
+	Count  int   // 1 for TypeConflict, labels for LabelConflict, else samples (in protobuf: Metrics)
+	Parts  []int // indexes of the parts concerned, in ascending order
 }
 
-// collectConflicts joins what reading the parts found with the families that were
-// demoted, by kind and family.
+// collectConflicts combines the conflicts found while reading the parts with the
+// demoted families, ordered by kind and family.
 func collectConflicts(parts []Part, demoted []*group) []Conflict {
 	found := map[conflict]*Conflict{}
 	for i, p := range parts {

@@ -9,40 +9,40 @@ import (
 	"unsafe"
 )
 
-// pair is one label of a line. The value is as it stands there, escaped, without
-// its quotes. The name is unescaped.
+// pair is one label of a line. The name is unescaped. The value is as in the line:
+// escaped, without its quotes.
 type pair struct{ name, value []byte }
 
-// line is one sample line, taken apart. Its slices point into the text that was
-// scanned, where they can; labels is reused by the next scan.
+// line is one parsed sample line. Its slices point into the scanned text where
+// possible. The next scan reuses labels.
 type line struct {
-	name      []byte // unescaped, as the answer can carry it
-	exposed   []byte // the name as it came
+	name      []byte // unescaped, in the form that the output can carry
+	exposed   []byte // the name as in the body, unescaped
 	labels    []pair
 	value     []byte
-	number    float64 // that value is
-	timestamp []byte  // as the format writes it, empty if there is none
+	number    float64 // value as a number
+	timestamp []byte  // as written; empty if there is none
 	millis    int64   // the timestamp in milliseconds
-	exemplar  []byte  // OpenMetrics: from # on, as it stands there; empty if there is none
-	start     int     // of the text, after leading blanks
-	insert    int     // where labels can be inserted into the text
-	at        int     // of the text, where the value stands
-	end       int     // of the text, before trailing blanks and the line feed
-	canonical bool    // the text has the canonical form, and so can be copied
+	exemplar  []byte  // OpenMetrics: from # on, as in the body; empty if there is none
+	start     int     // offset of the line, after leading blanks
+	insert    int     // offset at which labels can be inserted: see appendLabelled
+	at        int     // offset of the value
+	end       int     // offset of the end of the line, before trailing blanks and the line feed
+	canonical bool    // text[start:end] has the canonical form and can be copied
 }
 
-// scanner takes the text format apart, with the exact grammar of Prometheus's
-// lexer (model/textparse promlex.l), but for two deliberate differences: blanks
-// before a name are not part of it, and a NUL byte never ends the text. What it does
-// for OpenMetrics stands in omline.go.
+// scanner parses the text format with exactly the grammar of Prometheus's lexer
+// (model/textparse promlex.l), except for two deliberate differences: blanks before a
+// name are not part of it, and a NUL byte never ends the text. Its methods for
+// OpenMetrics are in omline.go.
 type scanner struct {
 	text  []byte
 	pos   int
-	valid bool // the whole text is valid UTF-8: no part needs a check
+	valid bool // the whole text is valid UTF-8, so that its parts need no check
 }
 
-// peek returns the byte at the position. The end of the text reads as a line
-// feed: a missing last line feed is accepted.
+// peek returns the byte at the position. At the end of the text it returns a line feed,
+// because the last line feed may be missing.
 func (s *scanner) peek() byte {
 	if s.pos < len(s.text) {
 		return s.text[s.pos]
@@ -50,7 +50,7 @@ func (s *scanner) peek() byte {
 	return '\n'
 }
 
-// blanks skips blanks and tabs and returns them.
+// blanks skips spaces and tabs and returns them.
 func (s *scanner) blanks() []byte {
 	start := s.pos
 	for s.pos < len(s.text) && (s.text[s.pos] == ' ' || s.text[s.pos] == '\t') {
@@ -59,8 +59,8 @@ func (s *scanner) blanks() []byte {
 	return s.text[start:s.pos]
 }
 
-// bareName takes a name without quotes; colons are for metric names only. It
-// returns nothing if there is none.
+// bareName consumes a name without quotes, and returns nothing if there is none. Only
+// metric names may contain colons.
 func (s *scanner) bareName(colons bool) []byte {
 	start := s.pos
 	for s.pos < len(s.text) {
@@ -75,8 +75,8 @@ func (s *scanner) bareName(colons bool) []byte {
 
 var errUnterminated = errors.New("quoted string does not end")
 
-// quoted takes a quoted string and returns its inside. It may hold raw line feeds,
-// but not directly after a backslash.
+// quoted consumes a quoted string and returns what is between the quotes, still
+// escaped. It may contain raw line feeds, but not directly after a backslash.
 func (s *scanner) quoted() ([]byte, error) {
 	s.pos++
 	start := s.pos
@@ -88,7 +88,7 @@ func (s *scanner) quoted() ([]byte, error) {
 			return inside, nil
 		case '\\':
 			s.pos++
-			for s.peek() == 0 { // Prometheus's lexer does not see NUL bytes here
+			for s.peek() == 0 { // Prometheus's lexer ignores NUL bytes here
 				s.pos++
 			}
 			if s.peek() == '\n' {
@@ -100,7 +100,7 @@ func (s *scanner) quoted() ([]byte, error) {
 	return nil, errUnterminated
 }
 
-// textSample takes one sample line of the text format, with its line feed.
+// textSample parses one sample line of the text format, including its line feed.
 func (s *scanner) textSample(l *line) error {
 	*l = line{labels: l.labels[:0], start: s.pos, canonical: true}
 	if s.peek() != '{' {
@@ -125,7 +125,7 @@ func (s *scanner) textSample(l *line) error {
 	return s.valueAndTimestamp(l)
 }
 
-// braces takes what stands between the braces, and the closing one.
+// braces parses the content of the braces and the closing brace.
 func (s *scanner) braces(l *line) error {
 	named := len(l.name) > 0
 	if len(s.blanks()) > 0 {
@@ -179,8 +179,8 @@ func (s *scanner) braces(l *line) error {
 
 var errSecondName = errors.New("a second metric name")
 
-// isAlone says whether a quoted name has no value, and so is the metric's, and takes
-// the comma behind it.
+// isAlone reports whether a quoted name has no value, and is therefore the metric name.
+// It consumes a comma after the name.
 func (s *scanner) isAlone() bool {
 	if s.peek() == ',' {
 		s.pos++
@@ -189,9 +189,10 @@ func (s *scanner) isAlone() bool {
 	return s.peek() == '}'
 }
 
-// quotedName takes a metric or label name in quotes and returns it unescaped. A NUL
-// byte, legal in a label value, ends Prometheus's parse in a name. It does not check
-// that the name is valid UTF-8: that of a HELP or TYPE line need not be.
+// quotedName consumes a quoted metric or label name and returns it unescaped. It
+// rejects a NUL byte: legal in a label value, it ends Prometheus's parse in a name. It
+// does not check that the name is valid UTF-8, because a name in a HELP or TYPE line
+// need not be.
 func (s *scanner) quotedName() ([]byte, error) {
 	inside, err := s.quoted()
 	if err != nil {
@@ -206,7 +207,7 @@ func (s *scanner) quotedName() ([]byte, error) {
 	return []byte(unescape(inside)), nil
 }
 
-// labelValue takes `="value"` after a label name.
+// labelValue parses `="value"` after a label name and adds the label to the line.
 func (s *scanner) labelValue(l *line, name []byte) error {
 	if s.peek() != '=' {
 		return fmt.Errorf("want = after label %.80s, found %q", name, s.peek())
@@ -230,7 +231,7 @@ func (s *scanner) labelValue(l *line, name []byte) error {
 	return nil
 }
 
-// valueAndTimestamp takes the rest of a line, with its line feed.
+// valueAndTimestamp parses the rest of a line, including its line feed.
 func (s *scanner) valueAndTimestamp(l *line) error {
 	start := s.pos
 	for c := s.peek(); c != ' ' && c != '\t' && c != '\n' && c != '{'; c = s.peek() {
@@ -263,9 +264,9 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 	return nil
 }
 
-// parseFloat accepts what textparse parseFloat accepts.
+// parseFloat accepts what parseFloat of textparse accepts.
 func parseFloat(value []byte) (float64, error) {
-	// ParseFloat keeps its argument in an error only, which is not kept here.
+	// ParseFloat retains its argument only in an error, which is dropped here.
 	f, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(value), len(value)), 64)
 	if err != nil || bytes.ContainsAny(value, "pP_") {
 		return 0, fmt.Errorf("value %.80q is not a number", value)

@@ -8,11 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// omSample takes one sample line of OpenMetrics, with its line feed, by the grammar
-// of Prometheus's lexer (model/textparse openmetricslex.l). It is stricter than the
-// text format: one blank where one is due and none elsewhere, commas between labels
-// (one may follow the last), no raw line feed in a value. So every line but one with
-// quoted names or a trailing comma is canonical.
+// omSample parses one sample line of OpenMetrics, including its line feed, by the
+// grammar of Prometheus's lexer (model/textparse openmetricslex.l). It is stricter than
+// the text format: exactly one space between tokens and none elsewhere, commas between
+// labels (a trailing one is allowed), no raw line feed in a label value. A line is
+// therefore canonical unless it has quoted names or a trailing comma.
 func (s *scanner) omSample(l *line) error {
 	*l = line{labels: l.labels[:0], start: s.pos, canonical: true}
 	if s.peek() != '{' {
@@ -34,8 +34,8 @@ func (s *scanner) omSample(l *line) error {
 	return s.omTail(l)
 }
 
-// omTail takes what stands behind name and labels, with the line feed: a value, and
-// perhaps a timestamp and an exemplar.
+// omTail parses what follows name and labels, including the line feed: a value, and
+// optionally a timestamp and an exemplar.
 func (s *scanner) omTail(l *line) error {
 	l.at = s.pos + 1
 	var err error
@@ -56,8 +56,8 @@ func (s *scanner) omTail(l *line) error {
 	return s.omLineFeed()
 }
 
-// omBraces takes what stands between braces, and the closing one. The labels of an
-// exemplar are not kept.
+// omBraces parses the content of the braces and the closing brace. The labels of an
+// exemplar are checked, but not kept.
 func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 	named := len(l.name) > 0 || ofExemplar
 	for s.peek() != '}' {
@@ -74,7 +74,7 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 		switch {
 		case err != nil:
 			return err
-		case len(name) == 0 && (!isQuoted || !ofExemplar) || !utf8.Valid(name): // Prometheus takes "" in an exemplar
+		case len(name) == 0 && (!isQuoted || !ofExemplar) || !utf8.Valid(name): // Prometheus accepts "" in an exemplar
 			return fmt.Errorf("want a label name, found %q", s.peek())
 		case ofExemplar && bytes.IndexByte(name, '\n') >= 0:
 			return errors.New("a raw line feed in a label name")
@@ -102,7 +102,7 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 	return nil
 }
 
-// omLabel takes `="value"` after a label name.
+// omLabel parses `="value"` after a label name.
 func (s *scanner) omLabel(l *line, name []byte, ofExemplar bool) error {
 	labels := l.labels
 	if !bytes.HasPrefix(s.text[s.pos:], []byte(`="`)) {
@@ -124,7 +124,8 @@ func (s *scanner) omLabel(l *line, name []byte, ofExemplar bool) error {
 	return nil
 }
 
-// omToken takes a blank and what follows it up to the next blank or line feed.
+// omToken consumes a space and the token after it, which ends at the next space or line
+// feed. want describes the token in errors.
 func (s *scanner) omToken(want string) ([]byte, error) {
 	if s.peek() != ' ' {
 		return nil, fmt.Errorf("want one blank and %s, found %q", want, s.peek())
@@ -145,7 +146,8 @@ func (s *scanner) omFloat() (value []byte, number float64, err error) {
 	return value, number, err
 }
 
-// omTimestamp takes a timestamp, which is in seconds.
+// omTimestamp parses a timestamp, which is in seconds, and also returns it in
+// milliseconds.
 func (s *scanner) omTimestamp() (timestamp []byte, millis int64, err error) {
 	timestamp, seconds, err := s.omFloat()
 	if err != nil {
@@ -161,7 +163,7 @@ func (s *scanner) atExemplar() bool {
 	return bytes.HasPrefix(s.text[min(s.pos, len(s.text)):], []byte(" # {"))
 }
 
-// omExemplar takes an exemplar: labels, value and perhaps a timestamp.
+// omExemplar parses an exemplar: labels, a value and optionally a timestamp.
 func (s *scanner) omExemplar(l *line) error {
 	start := s.pos + 1
 	s.pos += len(" # {")
@@ -180,7 +182,7 @@ func (s *scanner) omExemplar(l *line) error {
 	return nil
 }
 
-// omLineFeed takes the end of a line, which must not be missing.
+// omLineFeed consumes the line feed at the end of a line, which is mandatory.
 func (s *scanner) omLineFeed() error {
 	if s.pos >= len(s.text) || s.text[s.pos] != '\n' {
 		return fmt.Errorf("want the end of the line, found %q", s.peek())

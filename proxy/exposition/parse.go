@@ -18,15 +18,15 @@ type parser struct {
 	opts Options
 
 	line       line
-	byName     map[string]int32        // index into body.families
-	lastFamily int32                   // of the last sample
-	declared   map[string]*declaration // by name: what all lines say
-	open       *declaration            // of the metadata line before, or nil if that was a sample
-	current    *declaration            // of the last TYPE line, or nil
+	byName     map[string]int32        // from the key of a family to its index in body.families
+	lastFamily int32                   // family of the last sample: an index, as in byName
+	declared   map[string]*declaration // by name: from all metadata lines of the name
+	open       *declaration            // from the preceding metadata lines; nil if a sample came since
+	current    *declaration            // from the last TYPE line; nil before the first
 	series     seriesSet
-	metrics    []uint64 // for OpenMetrics: of each sample, which metric it is of
-	exposed    int      // samples so far, duplicates too
-	ended      bool     // by # EOF
+	metrics    []uint64 // for OpenMetrics output: by sample, its metricHash
+	exposed    int      // series so far, including duplicates
+	ended      bool     // # EOF was read
 }
 
 func newParser(raw []byte, in syntax, opts Options) *parser {
@@ -41,7 +41,7 @@ func newParser(raw []byte, in syntax, opts Options) *parser {
 	}
 }
 
-// typ is the TYPE in force: that of the last TYPE line.
+// typ returns the TYPE in effect, that of the last TYPE line.
 func (p *parser) typ() metricType {
 	if p.current == nil {
 		return untyped
@@ -84,7 +84,7 @@ func isDone(done <-chan struct{}) bool {
 	}
 }
 
-// entry takes one line.
+// entry parses one line.
 func (p *parser) entry() error {
 	if p.in == openMetrics {
 		return p.omEntry()
@@ -92,7 +92,7 @@ func (p *parser) entry() error {
 	return p.textEntry()
 }
 
-// scan takes one sample line into p.line.
+// scan parses one sample line into p.line.
 func (p *parser) scan() error {
 	if p.in == openMetrics {
 		return p.omSample(&p.line)
@@ -100,8 +100,8 @@ func (p *parser) scan() error {
 	return p.textSample(&p.line)
 }
 
-// textEntry takes one line of the text format: blank, a comment, HELP, TYPE or a
-// sample.
+// textEntry parses one line of the text format: a blank line, a comment, HELP, TYPE or
+// a sample.
 func (p *parser) textEntry() error {
 	p.blanks()
 	switch p.peek() {
@@ -117,8 +117,8 @@ func (p *parser) textEntry() error {
 	return p.sample()
 }
 
-// comment takes a line of the text format that begins with #. HELP and TYPE are
-// metadata only after at least one blank and before at least one.
+// comment parses a line of the text format that starts with #. HELP and TYPE are
+// metadata only if they have at least one blank before and after them.
 func (p *parser) comment() error {
 	p.pos++
 	if len(p.blanks()) > 0 {
@@ -134,7 +134,7 @@ func (p *parser) comment() error {
 	return nil
 }
 
-// omEntry takes one line of OpenMetrics: HELP, TYPE, UNIT, the end or a sample.
+// omEntry parses one line of OpenMetrics: HELP, TYPE, UNIT, # EOF or a sample.
 func (p *parser) omEntry() error {
 	if p.peek() != '#' {
 		if err := p.scan(); err != nil {
@@ -156,15 +156,16 @@ func (p *parser) omEntry() error {
 	return fmt.Errorf("want HELP, TYPE, UNIT or the end after #, found %.80q", line)
 }
 
-// restOfLine takes what is left of the line, with its line feed.
+// restOfLine consumes the rest of the line and its line feed, and returns it without
+// the line feed.
 func (p *parser) restOfLine() []byte {
 	rest, _, _ := bytes.Cut(p.text[p.pos:], []byte("\n"))
 	p.pos = min(p.pos+len(rest)+1, len(p.text))
 	return rest
 }
 
-// sample adds the sample line that was scanned to the body, unless its series is
-// there already.
+// sample adds the sample line in p.line to the body, or counts a conflict if the sample
+// has to be dropped.
 func (p *parser) sample() error {
 	p.open = nil
 	if err := p.expose(1); err != nil {
@@ -212,7 +213,8 @@ func (p *parser) sample() error {
 	return nil
 }
 
-// giveWay resolves the labels of the line that was scanned, of that family.
+// giveWay resolves the labels of the line in p.line, and counts the conflicts for the
+// family.
 func (p *parser) giveWay(family string) error {
 	exported, err := p.resolveLabels()
 	if exported > 0 {
@@ -221,7 +223,7 @@ func (p *parser) giveWay(family string) error {
 	return err
 }
 
-// exported is how many labels gave way so far.
+// exported returns how many labels were renamed to exported_<name> so far.
 func (p *parser) exported() int {
 	n := 0
 	for c, count := range p.body.conflicts {
@@ -232,7 +234,8 @@ func (p *parser) exported() int {
 	return n
 }
 
-// expose counts series that the body exposes, duplicates too.
+// expose counts series that the body exposes, including duplicates, and enforces
+// MaxSamples.
 func (p *parser) expose(series int) error {
 	if p.exposed += series; p.opts.MaxSamples > 0 && p.exposed > p.opts.MaxSamples {
 		return fmt.Errorf("%w: over SAMPLE_LIMIT, which is %d", ErrTooManySamples, p.opts.MaxSamples)
@@ -240,8 +243,8 @@ func (p *parser) expose(series int) error {
 	return nil
 }
 
-// isUp says whether the line is the series up{} of its target, which is the
-// proxy's to tell.
+// isUp reports whether the line is the target's own up{}. The proxy writes this series
+// itself. A label with an empty value counts as absent.
 func isUp(l *line) bool {
 	if string(l.name) != upName {
 		return false
@@ -254,7 +257,7 @@ func isUp(l *line) bool {
 	return true
 }
 
-// add adds a sample to a family, as the next one of the body.
+// add appends a sample to the body and to its family f.
 func (b *Body) add(f int32, s sample, isSuffixed bool) {
 	fam := &b.families[f]
 	i := int32(len(b.samples))
@@ -269,8 +272,8 @@ func (b *Body) add(f int32, s sample, isSuffixed bool) {
 	fam.hasSuffixed = fam.hasSuffixed || isSuffixed
 }
 
-// family returns the index of the family of that key, its name in text and
-// OpenMetrics, a new one if need be.
+// family returns the index of the family with that key, and adds the family if it is
+// new. In text and OpenMetrics, the key is the name.
 func (p *parser) family(key string) (int32, error) {
 	if f, ok := p.byName[key]; ok {
 		return f, nil
@@ -284,8 +287,8 @@ func (p *parser) family(key string) (int32, error) {
 	return f, nil
 }
 
-// escapeName gives the name the form that the answer can carry. A name that can
-// stand without quotes stays as it is.
+// escapeName escapes a name for the output. A name that is valid without quotes is
+// returned unchanged.
 func (p *parser) escapeName(name []byte) []byte {
 	if p.opts.Format.escaping == model.NoEscaping || isBareMetric(name) {
 		return name
