@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// familyOf returns the family of the answer that the line belongs to, and gives the
-// name in it the form that the answer can carry. The sample's family in its own
-// body is that of the TYPE in force if its name fits, else the one of its own name.
-// Prometheus sees it in the same way: the type that it stores, and the buckets that
-// it converts, follow the last TYPE.
+// familyOf returns the index of the output family that the line belongs to, and
+// converts the name of the line to the form that the output can carry. Within its body,
+// a sample belongs to the family of the TYPE in effect if its name fits, otherwise to
+// the family of its own name. Prometheus works in the same way: the type that it
+// stores, and the buckets that it converts, follow the last TYPE.
 func (p *parser) familyOf() (int32, error) {
 	l := &p.line
 	if p.current != nil {
@@ -40,7 +40,7 @@ func (p *parser) isMember(suffix string) bool {
 	return false
 }
 
-// memberFamily is the family of a sample of the current declaration.
+// memberFamily returns the index of the family of a sample of the current declaration.
 func (p *parser) memberFamily(suffix string) (int32, error) {
 	d := p.current
 	if d.written != d.name {
@@ -55,11 +55,11 @@ func (p *parser) memberFamily(suffix string) (int32, error) {
 	return f, nil
 }
 
-// placeOf says what family of an answer a sample belongs to that stands under a TYPE
-// of that kind. What an answer in text cannot say becomes what it can: info and
-// stateset become gauges, _created a gauge of its own, a gaugehistogram's samples
-// untyped. A counter's family is named after its samples; a counter without _total,
-// which OpenMetrics does not know, is untyped there.
+// placeOf returns the name and type of the output family for a sample under a TYPE.
+// What text output cannot represent becomes the closest thing that it can: info and
+// stateset become gauges, _created a gauge of its own, the samples of a gaugehistogram
+// untyped. The family of a counter has the name of its samples. OpenMetrics has no
+// counter without _total, so it is untyped there.
 func placeOf(out syntax, typ metricType, base, suffix string) (string, metricType) {
 	switch {
 	case typ == counter && suffix == "" && strings.HasSuffix(base, "_total"):
@@ -76,8 +76,8 @@ func placeOf(out syntax, typ metricType, base, suffix string) (string, metricTyp
 	return base, typ
 }
 
-// declareFamilies gives families without a type what the body declares of their
-// name, which can stand after their samples.
+// declareFamilies gives families without a declaration what the body declares for their
+// name, even after their samples. It completes the other declarations (see inherit).
 func (p *parser) declareFamilies() {
 	byEscaped := make(map[string]*declaration, len(p.declared))
 	for _, name := range slices.Sorted(maps.Keys(p.declared)) {
@@ -96,12 +96,12 @@ func (p *parser) declareFamilies() {
 }
 
 // groupMetrics brings the samples of each metric together within their family, as
-// OpenMetrics wants them, in the order in which the metrics begin. Most bodies have
-// them so.
+// OpenMetrics requires. The order is that of the first samples of the metrics. In most
+// bodies they already are together.
 func (p *parser) groupMetrics() {
 	for i := range p.body.families {
 		f := &p.body.families[i]
-		began := map[uint64]int{} // metric to its rank
+		began := map[uint64]int{} // from a metric to its rank
 		var order []int32
 		isGrouped, last := true, -1
 		for s := f.first; s >= 0; s = p.body.samples[s].next {
@@ -124,7 +124,7 @@ func (p *parser) groupMetrics() {
 	}
 }
 
-// relink gives the samples of a family another order.
+// relink puts the samples of a family into another order.
 func (b *Body) relink(f *family, order []int32) {
 	f.first, f.last = order[0], order[len(order)-1]
 	for i, s := range order {

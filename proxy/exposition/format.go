@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// syntax is a family of formats with one grammar.
+// syntax is a group of formats with the same grammar.
 type syntax uint8
 
 const (
@@ -27,18 +27,18 @@ const (
 	protobufMessage = "io.prometheus.client.MetricFamily"
 )
 
-// Format is the format of an answer. The zero value is text 0.0.4 with names as they
-// are.
+// Format is the format of the output. The zero value is text 0.0.4 without escaping of
+// names.
 type Format struct {
 	syntax   syntax
 	version  string               // of text and OpenMetrics; empty = 0.0.4
-	escaping model.EscapingScheme // of names that cannot stand without quotes
+	escaping model.EscapingScheme // of names that need quotes
 }
 
-// Negotiate chooses the format of an answer from an Accept header alone: the one
-// with the highest q, the first of equals. Nothing acceptable means text 0.0.4, and
-// so does */*. A client that names no escaping gets underscores, since it may not
-// know quoted names.
+// Negotiate chooses the format of the output from an Accept header alone: the one with
+// the highest q, or the first of those with equal q. If none is acceptable, it returns
+// text 0.0.4, as it does for */*. A client that names no escaping scheme gets
+// underscores, because it may not support quoted names.
 func Negotiate(accept string) Format {
 	best, bestQ := Format{escaping: model.UnderscoreEscaping}, 0.0
 	for clause := range strings.SplitSeq(accept, ",") {
@@ -59,7 +59,7 @@ func Negotiate(accept string) Format {
 	return best
 }
 
-// formatOf is the format that a media range asks for, and false if there is none.
+// formatOf returns the format for a media range, or false if there is none.
 func formatOf(mediaType string, params map[string]string) (Format, bool) {
 	f := Format{version: params["version"], escaping: model.UnderscoreEscaping}
 	if scheme, err := model.ToEscapingScheme(params["escaping"]); err == nil {
@@ -82,7 +82,7 @@ func formatOf(mediaType string, params map[string]string) (Format, bool) {
 	return f, false
 }
 
-// ContentType is the media type of an answer in the format.
+// ContentType returns the media type of an output in the format.
 func (f Format) ContentType() string {
 	escaping := "escaping=" + f.escaping.String()
 	switch f.syntax {
@@ -95,8 +95,8 @@ func (f Format) ContentType() string {
 	}
 }
 
-// Accept is what targets are asked for: the format itself first, and then those
-// whose content it can carry best.
+// Accept returns the Accept header for scraping targets: the syntax of the format
+// first, then the formats whose content it can carry best.
 func (f Format) Accept() string {
 	escaping := ";escaping=" + f.escaping.String()
 	clauses := []string{
@@ -120,16 +120,16 @@ func (f Format) Accept() string {
 	return strings.Join(clauses, ",")
 }
 
-// A ContentTypeError is a Content-Type that Prometheus would not parse.
+// A ContentTypeError is a Content-Type that Prometheus would reject.
 type ContentTypeError string
 
 func (e ContentTypeError) Error() string {
 	return fmt.Sprintf("Content-Type is %.200q, want a well-formed one of %s, %s or %s", string(e), textType, openMetricsType, protobufType)
 }
 
-// syntaxOf is the syntax of a body of that Content-Type. fallback is a Content-Type
-// for a missing or unknown one, as Prometheus's fallback_scrape_protocol; empty
-// means none.
+// syntaxOf returns the syntax of a body with that Content-Type. fallback is the
+// Content-Type to assume for a missing or unknown one, like fallback_scrape_protocol of
+// Prometheus; empty means none.
 func syntaxOf(contentType, fallback string) (syntax, error) {
 	for _, candidate := range []string{contentType, fallback} {
 		mediaType, params, err := mime.ParseMediaType(candidate)
@@ -141,7 +141,7 @@ func syntaxOf(contentType, fallback string) (syntax, error) {
 			return text, nil
 		case openMetricsType:
 			if params["version"] == "2.0.0" {
-				continue // a draft, which Prometheus refuses too unless told otherwise
+				continue // a draft, which Prometheus also rejects by default
 			}
 			return openMetrics, nil
 		case protobufType:

@@ -7,29 +7,30 @@ import (
 	"strings"
 )
 
-// group is one family name with what the parts say of it.
+// group collects the families of one name from all parts; in protobuf, of one name and
+// type.
 type group struct {
 	name    string
 	sources []source // in the order of their first members
 
-	isOurs    bool // the family is the proxy's own: up
+	isOurs    bool // the family is the proxy's own up
 	isDemoted bool // see demotions
 }
 
-// source is a family as bodies have it, and where they have samples of it.
+// source is a family, of one body or of a shape, and where bodies have samples of it.
 type source struct {
 	family  *family
 	members []member // in the order of the parts
 }
 
-// member is the family of one part.
+// member locates the samples of a family in one part.
 type member struct {
 	part int32
 	at   uint32 // see Body.each
 }
 
-// groupFamilies collects the families of all parts that have samples, by name, and in
-// protobuf by type.
+// groupFamilies groups the families of all parts that have samples, by name and, in
+// protobuf, by type.
 func (m *Merged) groupFamilies() map[string]*group {
 	parts := m.parts
 	groups := make(map[string]*group)
@@ -58,7 +59,7 @@ func (m *Merged) groupFamilies() map[string]*group {
 			}
 			key := f.name
 			if p.Body.format.syntax == protobuf && (f.name != upName || f.typ != gauge) { // our up is a gauge
-				key = fmt.Sprintf("%d %s", f.typ, f.name) // a name may have families of several types
+				key = fmt.Sprintf("%d %s", f.typ, f.name) // one name may have families of several types
 			}
 			add(key, source{f, []member{{int32(i), uint32(f.first)}}})
 		}
@@ -69,8 +70,8 @@ func (m *Merged) groupFamilies() map[string]*group {
 	return groups
 }
 
-// packedSources collects the families of all packed bodies: a source for each family
-// of their shapes, not one for each body.
+// packedSources collects the families of all packed bodies: one source per family of a
+// shape, not one per body.
 func (m *Merged) packedSources() []source {
 	var all []source
 	for c, parts := range packedByCatalog(m.parts) {
@@ -83,7 +84,7 @@ func (m *Merged) packedSources() []source {
 				total++
 			}
 		}
-		members := take(parts[0].pools, &parts[0].pools.members, total) // of all families, one behind the other
+		members := take(parts[0].pools, &parts[0].pools.members, total) // of all families, one after the other
 		m.members, m.pools = append(m.members, members), parts[0].pools
 		sources := make([]source, families)
 		for id, n := range counts {
@@ -103,7 +104,7 @@ func (m *Merged) packedSources() []source {
 	return all
 }
 
-// numbered is the packed body of a part.
+// numbered is a packed body with the index of its part.
 type numbered struct {
 	*packed
 	part int32
@@ -120,11 +121,11 @@ func packedByCatalog(parts []Part) map[*catalog][]numbered {
 	return all
 }
 
-// demotions finds the groups that cannot stand as one family each, by name: their
-// members disagree, or their name is that of another's samples. Two families of one
-// name, which only OpenMetrics can have, are a counter and another one, which stays if
-// its samples have no suffix: every Go program has a gauge go_memstats_alloc_bytes and
-// a counter go_memstats_alloc_bytes_total.
+// demotions marks and returns, ordered by name, the groups that cannot be written as
+// one family each: their members disagree, or their name is that of the samples of
+// another group. Two groups have the same written name only in OpenMetrics: a counter
+// and another one, which stays if its samples have no suffix. Every Go program has a
+// gauge go_memstats_alloc_bytes and a counter go_memstats_alloc_bytes_total.
 func demotions(groups map[string]*group, out syntax) []*group {
 	if out == protobuf {
 		return nil // one name may have families of several types
@@ -145,7 +146,7 @@ func demotions(groups map[string]*group, out syntax) []*group {
 		switch {
 		case other == nil:
 			byWritten[written] = g
-		case len(other.suffixes(out)) == 0: // a counter foo_total beside a gauge foo
+		case len(other.suffixes(out)) == 0: // a counter foo_total and a gauge foo
 			demote(g)
 		case len(g.suffixes(out)) == 0:
 			demote(other)
@@ -168,8 +169,8 @@ func demotions(groups map[string]*group, out syntax) []*group {
 	return demoted
 }
 
-// typ is the type that the members agree on, and false if they do not. Members
-// that declare none have no say.
+// typ returns the type that the members agree on, or false if they disagree. Members
+// that declare no type do not count.
 func (g *group) typ() (metricType, bool) {
 	if g.isOurs {
 		return gauge, true
@@ -187,7 +188,7 @@ func (g *group) typ() (metricType, bool) {
 	return typ, true
 }
 
-// written is the name of the family in the answer.
+// written returns the name of the family in the output.
 func (g *group) written(out syntax) string {
 	if typ, ok := g.typ(); ok {
 		return writtenName(out, g.name, typ)
@@ -195,8 +196,8 @@ func (g *group) written(out syntax) string {
 	return g.name
 }
 
-// writtenName is the name of a family on its TYPE line: in OpenMetrics a counter's
-// lacks the _total of its samples.
+// writtenName returns the name of a family on its TYPE line: in OpenMetrics, the name
+// of a counter without the _total of its samples.
 func writtenName(out syntax, name string, typ metricType) string {
 	if out == openMetrics && typ == counter {
 		return strings.TrimSuffix(name, "_total")
@@ -204,9 +205,10 @@ func writtenName(out syntax, name string, typ metricType) string {
 	return name
 }
 
-// disagrees says whether the members cannot stand under one TYPE. The samples of a
-// histogram or summary must all have stood under that TYPE: its buckets would
-// otherwise be read as what their target never said.
+// disagrees reports whether the members cannot be written under one TYPE. The samples
+// of a histogram or summary must all have been under that TYPE in their bodies.
+// Otherwise, Prometheus would read buckets or quantiles that the target did not expose
+// as such.
 func (g *group) disagrees(out syntax) bool {
 	typ, ok := g.typ()
 	return !ok || slices.ContainsFunc(g.sources, func(s source) bool {
@@ -215,7 +217,7 @@ func (g *group) disagrees(out syntax) bool {
 	})
 }
 
-// suffixes are those that samples of the group may carry in the answer.
+// suffixes returns the suffixes that samples of the group may have in the output.
 func (g *group) suffixes(out syntax) []string {
 	var types typeSet
 	for _, s := range g.sources {
@@ -233,8 +235,8 @@ func (g *group) suffixes(out syntax) []string {
 	return suffixes
 }
 
-// writtenSuffixes are those that samples of a family of this type carry in an
-// answer, after the name on its TYPE line.
+// writtenSuffixes returns the suffixes that samples of a family of this type have in
+// the output, after the name on its TYPE line.
 func writtenSuffixes(out syntax, t metricType) []string {
 	if out == text && t == counter {
 		return nil

@@ -1,9 +1,10 @@
 package exposition
 
-// idSet is a set of identities that is emptied at no cost. The zero value is empty.
+// idSet is a set of identities that is cheap to clear. The zero value must be cleared
+// before the first add.
 type idSet struct {
-	slots []idSlot // a power of two
-	round uint32   // the ids of others are gone
+	slots []idSlot // the length is a power of two
+	round uint32   // slots of other rounds are free
 	count int
 }
 
@@ -12,17 +13,18 @@ type idSlot struct {
 	round uint32
 }
 
-// clear makes the set empty.
+// clear empties the set.
 func (s *idSet) clear() {
 	s.count = 0
 	s.round++
-	if s.round == 0 { // it went round
+	if s.round == 0 { // overflow
 		clear(s.slots)
 		s.round = 1
 	}
 }
 
-// slot is where an id is, or is to be. Ids are hashes: their low bits will do.
+// slot returns the slot of an id, or the free slot where it belongs. Ids are hashes, so
+// their low bits serve as the index.
 func (s *idSet) slot(id uint64) *idSlot {
 	for i := id; ; i++ {
 		slot := &s.slots[i&uint64(len(s.slots)-1)]
@@ -36,7 +38,7 @@ func (s *idSet) has(id uint64) bool {
 	return s.count > 0 && s.slot(id).round == s.round
 }
 
-// add adds an id that is not in the set.
+// add adds an id, which must not be in the set.
 func (s *idSet) add(id uint64) {
 	if 2*(s.count+1) > len(s.slots) {
 		old := s.slots

@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// Label is one label of a target, put on each of its samples.
+// Label is one label of a target, added to each of its samples.
 type Label struct{ Name, Value string }
 
-// Labels are the labels of one target, rendered once for all of its lines.
-// The zero value has no label. Immutable.
+// Labels are the labels of one target, rendered once for all of its lines. The zero
+// value has no labels. Immutable.
 type Labels struct {
-	labels []Label // all, also those without a value
-	key    string  // of their names
+	labels []Label // including those without a value
+	key    string  // identifies the names
 	text   []byte  // `a="x",b="y"`, escaped; empty without labels
 }
 
 // NewLabels renders labels in the order given. A label with an empty value equals an
-// absent one and is left out; an exposed label of its name gives way all the same, or
-// it could name another target. Names must be distinct and match
-// [a-zA-Z_][a-zA-Z0-9_]*; values must be valid UTF-8. It does not check them, and keeps
-// the slice.
+// absent one and is not rendered. An exposed label of its name is renamed nevertheless,
+// because it could otherwise identify another target. Names must be distinct and match
+// [a-zA-Z_][a-zA-Z0-9_]*, and values must be valid UTF-8. NewLabels does not check
+// this, and keeps the slice.
 func NewLabels(labels []Label) Labels {
 	length, names := 0, 0
 	for _, label := range labels {
@@ -57,7 +57,7 @@ func (l Labels) has(name []byte) bool {
 	return slices.ContainsFunc(l.labels, func(a Label) bool { return a.Name == string(name) })
 }
 
-// appendEscaped escapes a label value as the text formats do.
+// appendEscaped appends a label value, escaped as in the text formats.
 func appendEscaped(dst []byte, value string) []byte {
 	for i := range len(value) {
 		switch c := value[i]; c {
@@ -72,8 +72,8 @@ func appendEscaped(dst []byte, value string) []byte {
 	return dst
 }
 
-// unescape reads a quoted string's inside as Prometheus does: \\, \" and \n are
-// escapes, every other backslash stands for itself (textparse lvalReplacer).
+// unescape unescapes the content of a quoted string as Prometheus does: \\, \" and \n
+// are escapes, and every other backslash is literal (textparse lvalReplacer).
 func unescape(raw []byte) string {
 	s := string(raw)
 	if !strings.Contains(s, `\`) {
@@ -82,7 +82,7 @@ func unescape(raw []byte) string {
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\n`, "\n").Replace(s)
 }
 
-// isBareLabel says whether a label name can stand without quotes.
+// isBareLabel reports whether a label name needs no quotes.
 func isBareLabel(name []byte) bool {
 	for i, c := range name {
 		if !isNameStart(c) && (i == 0 || !isDigit(c)) {
@@ -92,7 +92,7 @@ func isBareLabel(name []byte) bool {
 	return len(name) > 0
 }
 
-// isBareMetric says whether a metric name can stand without quotes.
+// isBareMetric reports whether a metric name needs no quotes.
 func isBareMetric(name []byte) bool {
 	for i, c := range name {
 		if !isNameStart(c) && c != ':' && (i == 0 || !isDigit(c)) {

@@ -5,20 +5,22 @@ import (
 	"time"
 )
 
-// lastBodies keeps the body that each target answered last, if it deviates from its
-// shapes. The next one will deviate in the same way and can be read along it: see
+// lastBodies keeps the last body of each target, if it deviates from its shapes. The
+// next body probably deviates in the same way and can be read along it: see
 // packer.follow. Safe for concurrent use.
 type lastBodies struct {
-	mu       sync.Mutex // for what follows
+	mu       sync.Mutex // guards the following fields
 	byTarget map[uint64]*packed
-	size     int64 // of all, in bytes
+	size     int64 // of all bodies, in bytes
 	swept    time.Time
 }
 
-// keptAlong is how long a body is kept that no other one comes after: targets go away.
+// keptAlong is how long a body is kept if no other one of its target follows. The
+// target may be gone.
 const keptAlong = 5 * time.Minute
 
-// take returns the last body of a target, or nil. Nobody else has it then.
+// take removes and returns the last body of a target, or returns nil. The caller owns
+// the body.
 func (l *lastBodies) take(target uint64) *packed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -29,7 +31,8 @@ func (l *lastBodies) take(target uint64) *packed {
 	return last
 }
 
-// remove removes a body, which is in use again. lastBodies must be locked.
+// remove removes a body, whose memory counts as in use again. lastBodies must be
+// locked.
 func (l *lastBodies) remove(target uint64, last *packed) {
 	delete(l.byTarget, target)
 	size := last.size()
@@ -37,7 +40,8 @@ func (l *lastBodies) remove(target uint64, last *packed) {
 	last.pools.setAside(-size)
 }
 
-// put keeps a body that nobody uses any more.
+// put keeps a body that is no longer in use. It releases an older body of the same
+// target.
 func (l *lastBodies) put(p *packed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,7 +60,8 @@ func (l *lastBodies) put(p *packed) {
 	p.pools.setAside(size)
 }
 
-// sweep releases what is too old, now and then. lastBodies must be locked.
+// sweep releases bodies that are too old, at most once per keptAlong/5. lastBodies must
+// be locked.
 func (l *lastBodies) sweep(now time.Time) {
 	if now.Sub(l.swept) < keptAlong/5 {
 		return
@@ -70,7 +75,7 @@ func (l *lastBodies) sweep(now time.Time) {
 	}
 }
 
-// drop releases all.
+// drop releases all bodies.
 func (l *lastBodies) drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,37 +7,38 @@ import (
 )
 
 const (
-	learningVisits = 8  // visits with unknown lines from which a shape learns
-	restingVisits  = 64 // visits with unknown lines until it learns again, at first
-	maxVersions    = 32 // of a shape
-	learnerShare   = 8  // of the catalog's limit: one in that many is for unknown lines
+	learningVisits = 8  // visits with unknown lines during which a shape learns
+	restingVisits  = 64 // visits with unknown lines until it learns again, initially
+	maxVersions    = 32 // newer versions of a shape
+	learnerShare   = 8  // unknown lines may take this fraction (1/8) of the limit of the catalog
 )
 
-// learner finds lines that several bodies have and their shape does not. So a shape
-// comes to hold what is common, though it began with the first body that came. Safe
-// for concurrent use.
+// learner finds lines that several bodies have and their shape lacks. With them, a
+// shape comes to hold what is common, whatever its first body was like. Safe for
+// concurrent use.
 type learner struct {
 	catalog *catalog
 	mu      sync.Mutex
 	version int
-	rest    int // visits with unknown lines until it learns again, doubled each time
-	visits  int // with unknown lines, since it began to learn or to rest
+	rest    int // visits with unknown lines until it learns again; doubles each time
+	visits  int // visits with unknown lines since it began to learn or to rest
 	resting bool
 	unknown map[string]*unknownLine
-	first   *unknownLine // of a list of them, each behind the one that it came after
+	first   *unknownLine // head of their list, in which each follows the one that it came after
 	size    int64        // of unknown, in bytes
 }
 
-// unknownLine is a line that a shape does not have, but for its value.
+// unknownLine is a line that a shape lacks, without its value.
 type unknownLine struct {
 	prefix string
-	before int    // the line of the shape that was expected
-	by     uint64 // who had it last
-	bodies int    // that have it, of different targets
+	before int    // index of the line of the shape that was expected
+	by     uint64 // the target that had it last
+	bodies int    // how many have it; successive bodies of one target count once
 	next   *unknownLine
 }
 
-// goOn lets the learner of a newer version rest as the older one's does.
+// goOn continues in the state of the learner of an older version, which forgets its
+// lines.
 func (l *learner) goOn(older *learner) {
 	older.mu.Lock()
 	defer older.mu.Unlock()
@@ -45,14 +46,15 @@ func (l *learner) goOn(older *learner) {
 	older.forget()
 }
 
-// forget forgets the unknown lines. The learner must be locked.
+// forget drops the unknown lines. The learner must be locked.
 func (l *learner) forget() {
 	l.catalog.unknown.Add(-l.size)
 	l.unknown, l.first, l.size = nil, nil, 0
 }
 
-// note remembers an unknown line, while the shape learns, and returns it. by is whose
-// body it is in, after the unknown line that came before it in the same place, or nil.
+// note remembers an unknown line of a target while the shape learns, and returns it;
+// otherwise it returns nil. after is the unknown line noted before it in the same
+// visit, or nil.
 func (l *learner) note(by uint64, prefix []byte, before int, after *unknownLine) *unknownLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,8 +87,8 @@ func (l *learner) note(by uint64, prefix []byte, before int, after *unknownLine)
 	return u
 }
 
-// visited counts a visit with unknown lines. When it has learned enough it returns what
-// recurred, in the order of before.
+// visited counts a visit with unknown lines. At the end of learning it returns the
+// lines that recurred, in the order of before.
 func (l *learner) visited() []*unknownLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -109,7 +111,8 @@ func (l *learner) visited() []*unknownLine {
 	return nil
 }
 
-// extend makes a newer version of a shape with further lines, each before a line of it.
+// extend adds a newer version of a shape with further lines, each inserted before a
+// line of the shape. They must be in the order of before.
 func (c *catalog) extend(s *shape, further []*unknownLine) {
 	if s.learner.version == maxVersions || s.newer.Load() != nil {
 		return

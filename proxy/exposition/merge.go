@@ -7,41 +7,40 @@ import (
 	"strings"
 )
 
-// The family that tells which targets answered. Where any part has an up, this
-// family is the proxy's: its HELP and TYPE win, and each part's own sample stands
-// before what its body says.
+// The family that reports which targets responded. If any part has an up, the proxy
+// owns this family: its HELP and TYPE take precedence, and each part's own sample
+// precedes the samples of its body.
 const (
 	upName = "up"
 	upHelp = "1 if the target answered this scrape with a valid exposition, 0 if it did not."
 )
 
-// Part is what one target adds to an answer.
+// Part is what one target contributes to the output.
 type Part struct {
-	Labels Labels // the same that its body was read with; distinct from every other part's
+	Labels Labels // the labels that its body was read with; distinct from those of every other part
 	Up     bool   // the value of the target's up
-	HasUp  bool   // whether it has one
-	Body   *Body  // nil if the target gave none
+	HasUp  bool   // whether an up is written for the target
+	Body   *Body  // nil if the target returned none
 }
 
-// Merged is an answer, decided but not written. Immutable until Release.
+// Merged is an output that is decided, but not written. Immutable until Release.
 type Merged struct {
 	format    Format
 	parts     []Part
-	packed    []packedPart // those of parts with a packed body
-	members   [][]member   // of pools.members
+	packed    []packedPart // by part
+	members   [][]member   // from pools.members
 	pools     *pools       // nil without packed bodies
 	families  []*mergedFamily
 	conflicts []Conflict
 }
 
-// Merge decides how the parts stand together in an answer of that format, the one
-// that their bodies were read for. The order of the parts is that of their samples in
-// every family; where parts disagree on a HELP the first wins.
+// Merge decides how the parts combine in an output of that format, which must be the
+// one that their bodies were read for. In every family, the samples are in the order of
+// the parts. If parts disagree on a HELP, the first one wins.
 //
-// A family whose parts declare different types, or whose name is the name of
-// another family's samples (gauge foo_count beside histogram foo), is demoted: its
-// samples are written as untyped families, one for each sample name. No sample is
-// lost by it.
+// A family is demoted if its parts declare different types, or if its name is the name
+// of another family's samples (gauge foo_count and histogram foo). Its samples are then
+// written as untyped families, one for each sample name. No sample is lost.
 func Merge(format Format, parts []Part) *Merged {
 	m := &Merged{format: format, parts: parts, packed: packedParts(parts)}
 	groups := m.groupFamilies()
@@ -51,8 +50,8 @@ func Merge(format Format, parts []Part) *Merged {
 	return m
 }
 
-// Release gives back the memory of the parts' bodies, when all has been written.
-// Neither they nor m may be used then. It may be left out.
+// Release returns the memory of the parts' bodies for reuse, after the output was
+// written. Neither the bodies nor m may be used afterwards. The call is optional.
 func (m *Merged) Release() {
 	for i := range m.parts {
 		if b := m.parts[i].Body; b != nil {
@@ -64,29 +63,31 @@ func (m *Merged) Release() {
 	}
 }
 
-// Conflicts says what reading and merging had to resolve, by kind and family.
+// Conflicts returns what reading and merging had to resolve, ordered by kind and
+// family.
 func (m *Merged) Conflicts() []Conflict { return m.conflicts }
 
-// mergedFamily is one family of the answer.
+// mergedFamily is one family of the output.
 type mergedFamily struct {
 	name    string // as on its TYPE line
 	help    string // empty if there is none
 	unit    string // OpenMetrics; empty if there is none
 	typ     metricType
-	isOurs  bool // up: each part's own sample stands before those of its body
+	isOurs  bool // up: each part's own sample precedes those of its body
 	sources []selection
 }
 
-// selection is a source, or only its samples of one name.
+// selection is a source, or only its samples with one name.
 type selection struct {
 	source
 	name string // empty = all
 }
 
-// mergeFamilies makes the families of the answer, up first and the others by name.
+// mergeFamilies builds the families of the output: up first, if it is ours, and the
+// others by name.
 func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts []Part) []*mergedFamily {
 	families := make([]*mergedFamily, 0, len(groups))
-	bySample := map[string]*mergedFamily{} // those of demoted groups
+	bySample := map[string]*mergedFamily{} // from demoted groups
 	at := func(name string) *mergedFamily {
 		f := bySample[name]
 		if f == nil {
@@ -126,14 +127,14 @@ func mergeFamilies(out syntax, groups map[string]*group, demoted []*group, parts
 	return families
 }
 
-// addTo adds the group's families as they are. Of the units those that are declared
-// must agree, and OpenMetrics wants them in the name.
+// addTo adds the group to a family as it is. The family gets a UNIT only if all
+// declared units agree and, in OpenMetrics, the name ends with it.
 func (g *group) addTo(f *mergedFamily, out syntax) {
 	f.typ, _ = g.typ()
 	unitsAgree := out != text
 	for _, s := range g.sources {
 		if d := s.family.declared; d != nil {
-			f.help = cmp.Or(f.help, d.help) // ours, of up, stays
+			f.help = cmp.Or(f.help, d.help) // the HELP of our up stays
 			f.unit = cmp.Or(f.unit, d.unit)
 			unitsAgree = unitsAgree && (d.unit == "" || d.unit == f.unit)
 		}
@@ -144,7 +145,7 @@ func (g *group) addTo(f *mergedFamily, out syntax) {
 	}
 }
 
-// addBySampleName adds the group's samples to a family each of their own name.
+// addBySampleName adds the samples of the group to one family per sample name.
 func (g *group) addBySampleName(at func(string) *mergedFamily, parts []Part) {
 	for _, s := range g.sources {
 		byName := map[string][]member{}
@@ -163,13 +164,13 @@ func (g *group) addBySampleName(at func(string) *mergedFamily, parts []Part) {
 	}
 }
 
-// turn is when a part's samples of a family are written.
+// turn is the samples of one part in a family, which are written together.
 type turn struct {
 	member
 	from *selection // nil for the part's own up
 }
 
-// turns goes through what the parts give to a family, in their order.
+// turns iterates over what the parts contribute to a family, in the order of the parts.
 func (m *Merged) turns(f *mergedFamily) iter.Seq[turn] {
 	if len(f.sources) == 1 && !f.isOurs {
 		return func(yield func(turn) bool) {

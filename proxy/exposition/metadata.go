@@ -8,19 +8,19 @@ import (
 	"unicode/utf8"
 )
 
-// declaration is what HELP, TYPE and UNIT lines of one name say that stand together,
-// or what all of a body say, of which the last wins.
+// declaration is the content of HELP, TYPE and UNIT lines of one name: of lines that
+// follow each other, or of all lines of the name in a body, of which the last wins.
 type declaration struct {
 	name    string
-	written string // as the answer can carry it
+	written string // as the output can carry it
 	help    string // unescaped
 	unit    string
 	typ     metricType
-	all     *declaration // what all lines of the name say; nil in that one, and in one from protobuf
+	all     *declaration // of all lines of the name; nil in that one itself, and in one from protobuf
 }
 
-// metadata takes the name and text of a HELP, TYPE or UNIT line. One byte separates
-// them; in the text format any byte does.
+// metadata parses the name and text of a HELP, TYPE or UNIT line. One byte separates
+// them; in the text format it can be any byte.
 func (p *parser) metadata(keyword string) error {
 	var name []byte
 	if p.peek() == '"' {
@@ -45,9 +45,10 @@ func (p *parser) metadata(keyword string) error {
 	return p.declare(d.all, keyword, text)
 }
 
-// declarationOf is what the lines say that stand together, of which this is one. A
-// body may have two families of one name: every Go program that answers in OpenMetrics
-// has a gauge and a counter go_memstats_alloc_bytes, each with a HELP of its own.
+// declarationOf returns the declaration that a metadata line belongs to: that of the
+// lines just before it if they have the same name, otherwise a new one. A body may have
+// two families of one name: in OpenMetrics, every Go program has a gauge and a counter
+// go_memstats_alloc_bytes, each with its own HELP.
 func (p *parser) declarationOf(name []byte) *declaration {
 	if d := p.open; d != nil && d.name == string(name) {
 		return d
@@ -61,7 +62,8 @@ func (p *parser) declarationOf(name []byte) *declaration {
 	return p.open
 }
 
-// inherit gives a declaration what other lines of its name say of what its own do not.
+// inherit fills in a HELP or UNIT that the declaration lacks from other lines of its
+// name.
 func (d *declaration) inherit() {
 	if d.all == nil {
 		return
@@ -94,14 +96,14 @@ func (p *parser) declare(d *declaration, keyword string, text []byte) error {
 	return nil
 }
 
-// isUnitOf says whether the unit is the last part of the name, after an underscore.
+// isUnitOf reports whether the unit is the last part of the name, after an underscore.
 func isUnitOf(unit, name string) bool {
 	base, ok := strings.CutSuffix(name, unit)
 	return ok && strings.HasSuffix(base, "_")
 }
 
-// unescapeHelp reads the text of a HELP line: the text format knows no escaped
-// quotes there.
+// unescapeHelp unescapes the text of a HELP line. The text format has no escaped quotes
+// there.
 func unescapeHelp(in syntax, text []byte) string {
 	if in == openMetrics || bytes.IndexByte(text, '\\') < 0 {
 		return unescape(text)
@@ -109,7 +111,7 @@ func unescapeHelp(in syntax, text []byte) string {
 	return strings.NewReplacer(`\\`, `\`, `\n`, "\n").Replace(string(text))
 }
 
-// appendHelp writes the text of a HELP line.
+// appendHelp appends the text of a HELP line, escaped.
 func appendHelp(dst []byte, out syntax, help string) []byte {
 	if out == openMetrics {
 		return appendEscaped(dst, help)

@@ -14,8 +14,8 @@ const (
 	stateset
 )
 
-// typeNames are the names of the types as each syntax writes them, in the order of
-// the constants. Answers in text know the first five only.
+// typeNames are the names of the types in each syntax, in the order of the constants.
+// The text format has only the first five.
 var typeNames = map[syntax][]string{
 	text:        {"untyped", "counter", "gauge", "histogram", "summary"},
 	openMetrics: {"unknown", "counter", "gauge", "histogram", "summary", "gaugehistogram", "info", "stateset"},
@@ -30,13 +30,13 @@ func parseMetricType(in syntax, s string) (metricType, bool) {
 	return untyped, false
 }
 
-// suffixes are those that the samples of a family of this type carry after the name
-// that its TYPE line gives, besides none.
+// suffixes returns the suffixes that samples of a family of this type may have after
+// the name on its TYPE line. They may also have none.
 func (t metricType) suffixes(in syntax) []string {
 	if in == text {
 		switch t {
 		case counter:
-			return []string{"_total"} // meant so, though the text format has no such rule
+			return []string{"_total"} // by convention: the text format has no such rule
 		case histogram:
 			return []string{"_bucket", "_sum", "_count"}
 		case summary:
@@ -59,9 +59,9 @@ func (t metricType) suffixes(in syntax) []string {
 	return nil
 }
 
-// floatLabel is the label whose value Prometheus rewrites into a canonical float
-// while a TYPE of this kind is in force, of every sample, whatever its name
-// (textparse normalizeFloatsInLabelValues). Empty for other types.
+// floatLabel returns the label whose value Prometheus converts to a canonical float
+// while a TYPE of this kind is in effect, in every sample, whatever its name (textparse
+// normalizeFloatsInLabelValues). It is empty for other types.
 func (t metricType) floatLabel() string {
 	switch t {
 	case histogram:
@@ -80,5 +80,5 @@ func (s typeSet) with(t metricType) typeSet { return s | 1<<t }
 
 func (s typeSet) has(t metricType) bool { return s&(1<<t) != 0 }
 
-// only says whether the set holds no type but t.
+// only reports whether the set contains no type other than t.
 func (s typeSet) only(t metricType) bool { return s&^(1<<t) == 0 }
