@@ -10,56 +10,57 @@ import (
 )
 
 const (
-	readSize  = 128 << 10           // of a piece of a body that comes fast
-	firstRead = 16 << 10            // of the first piece
-	chunkSize = 1<<placeBits - 1<<8 // of packed.chunks: where the next one begins
+	readSize  = 128 << 10           // buffer size for a body that arrives fast
+	firstRead = 16 << 10            // initial buffer size
+	chunkSize = 1<<placeBits - 1<<8 // size from which on the next one of packed.chunks begins
 )
 
-// errOdd is returned for a body that is not understood family by family. The
-// reference engine takes it then, and says what is wrong with it, if anything is.
+// errOdd is returned for a body that cannot be read family by family. The reference
+// engine then reads it and reports the error, if there is one.
 var errOdd = errors.New("not a plain body")
 
 // packer packs one body at a time.
 type packer struct {
-	parser  // takes lines apart that the shape does not know. Its text is whole lines of buf
+	parser  // for lines that the shape does not have. Its text is the complete lines in buf
 	catalog *catalog
 	src     io.Reader
 	buf     []byte
-	end     int  // of what was read, in buf
+	end     int  // of what was read into buf
 	isLast  bool // src is at its end
-	scratch int  // bytes of buf and ops that are reserved, or need not be
-	isFull  bool // buf was filled by the last read: the body comes fast
+	scratch int  // bytes of buf and ops that are reserved, or need no reservation
+	isFull  bool // the last read filled buf: the body arrives fast
 
 	packed      *packed
-	last        *packed // what the target answered last; nil if that is not known
-	nextVisit   int     // of last, that is expected
+	last        *packed // the last body of the target; nil if none is kept
+	nextVisit   int     // index of the expected visit in last
 	visits      []visit
-	visited     []uint32 // by shape.number: the last body that has it
-	bodies      uint32   // that were begun
-	families    int      // so far
+	visited     []uint32 // by shape.number: the last body (see bodies) that has it
+	bodies      uint32   // how many were begun
+	families    int      // of the body so far
 	mayConflict bool     // some shape of the body is contested
 	late        []lateClaim
 
-	// Of the visit:
-	shape       *shape // nil before the first
+	// Of the current visit:
+	shape       *shape // nil before the first visit
 	ops         packedOps
-	start       int      // where they begin in ops.buf
-	high        int      // lines of the shape from here on have not come yet
-	seen        []bool   // which lines have, once one came late; else empty
-	extras      idSet    // identities of the lines that the shape does not know
-	parts       []uint64 // in OpenMetrics, of each of these: which metric it is of
+	start       int      // where its operations begin in ops.buf
+	high        int      // no line of the shape from here on has been read yet
+	seen        []bool   // by line of the shape: whether it was read; empty until a line is late, that is, before high
+	extras      idSet    // identities of the lines that the shape does not have
+	parts       []uint64 // in OpenMetrics, for each of these lines: its metricHash
 	grouper     grouper
-	isFollowing bool     // trail has told all lines so far
-	trail       unpacker // of the visit in last
-	trailOrder  int      // bytes of its order, in ops
+	isFollowing bool     // trail predicted all lines so far
+	trail       unpacker // of the same visit in last
+	trailOrder  int      // size in ops of the order that was copied from trail, in bytes
 
-	replaced []replaced   // of the line
-	anchor   int          // the line of the shape behind the last known one
-	expected int          // the line of the shape that comes next, if all is well
-	noted    *unknownLine // the last one, see learner.note
+	replaced []replaced   // of the current line
+	anchor   int          // the line of the shape after the last known one
+	expected int          // the line of the shape that is expected next
+	noted    *unknownLine // the last one: see learner.note
 }
 
-// lateClaim is the claim of a visit to a name that no line of its shape has.
+// lateClaim is the claim of a visit to a name that no line of its shape has: claim.id
+// and shape.number.
 type lateClaim struct{ id, number uint32 }
 
 // begin prepares for a body.
@@ -78,7 +79,8 @@ func (p *packer) begin(c *catalog, pools *pools, src io.Reader, opts Options) {
 	p.bodies++
 }
 
-// pack packs the body. After errOdd it has packed what stands before buf[pos:end].
+// pack packs the body. If it returns errOdd, it has packed everything before
+// buf[pos:end].
 func (p *packer) pack() error {
 	for {
 		more, err := p.more()
@@ -122,7 +124,7 @@ func (p *packer) pack() error {
 	}
 }
 
-// endChunk keeps the operations so far.
+// endChunk moves the operations so far into a chunk.
 func (p *packer) endChunk() error {
 	if len(p.ops.buf) == 0 {
 		return nil
@@ -136,7 +138,7 @@ func (p *packer) endChunk() error {
 	return nil
 }
 
-// keep copies a part of the packed body into reserved memory of the pools.
+// keep copies a part of the packed body into memory of the pools, which it reserves.
 func keep[T any](p *packer, from *pool[T], s []T) ([]T, error) {
 	_, capacity := class(len(s))
 	if err := p.opts.reserve(bytesOf[T](capacity)); err != nil {
@@ -145,8 +147,8 @@ func keep[T any](p *packer, from *pool[T], s []T) ([]T, error) {
 	return append(take(p.packed.pools, from, len(s)), s...), nil
 }
 
-// more makes sure that the text has a whole line, and returns false at the end of the
-// body.
+// more ensures that the text has a complete line at the position. It returns false at
+// the end of the body.
 func (p *packer) more() (bool, error) {
 	for p.pos == len(p.text) {
 		if p.isLast {
@@ -159,8 +161,9 @@ func (p *packer) more() (bool, error) {
 	return true, nil
 }
 
-// fill reads a piece of the body behind what is left of the one before. At the end of
-// the body a line feed is added where the format lets it be missing.
+// fill reads the next piece of the body after the rest of the previous one, and moves
+// the text to the start of buf. At the end of the body it adds a line feed where the
+// format allows it to be missing.
 func (p *packer) fill() error {
 	if isDone(p.opts.Done) {
 		return context.Canceled
@@ -195,12 +198,12 @@ func (p *packer) fill() error {
 
 var eof = []byte("# EOF\n")
 
-// isEOF says whether lines begin with the end of OpenMetrics.
+// isEOF reports whether lines begin with the # EOF of OpenMetrics.
 func (p *packer) isEOF(lines []byte) bool {
 	return p.in == openMetrics && bytes.HasPrefix(lines, eof)
 }
 
-// takeEOF takes the end of OpenMetrics, after which nothing may come.
+// takeEOF checks that nothing follows # EOF.
 func (p *packer) takeEOF() error {
 	for !p.isLast {
 		if err := p.fill(); err != nil {

@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// packed is a body as the shapes of its families, and what they do not tell: values,
-// and lines that deviate. It loses nothing: from it the body can be written again.
+// packed is a body in the form of the shapes of its families, and what they do not
+// contain: values, and lines that deviate. Nothing is lost: appendBody restores the
+// body.
 type packed struct {
 	catalog  *catalog
-	target   uint64   // whose body it is
-	visits   []visit  // of pools.visits
-	chunks   [][]byte // of pools.bytes
+	target   uint64   // hash of the labels of its target
+	visits   []visit  // from pools.visits
+	chunks   [][]byte // from pools.bytes
 	pools    *pools
-	deviates bool // it is more than the lines of its shapes, one after the other
-	answered time.Time
+	deviates bool      // see packedOps.deviates
+	answered time.Time // when lastBodies got it
 }
 
-// size is the memory that it takes, in bytes.
+// size returns the memory that it takes, in bytes.
 func (p *packed) size() int64 {
 	size := bytesOf[visit](cap(p.visits))
 	for _, c := range p.chunks {
@@ -26,7 +27,7 @@ func (p *packed) size() int64 {
 	return size
 }
 
-// release gives the memory back.
+// release returns the memory to the pools.
 func (p *packed) release() {
 	for _, c := range p.chunks {
 		give(p.pools, &p.pools.bytes, c)
@@ -37,8 +38,8 @@ func (p *packed) release() {
 	p.chunks, p.visits = nil, nil
 }
 
-// retire gives the memory back, or keeps it so that the next body of the target can be
-// read along this one.
+// retire returns the memory to the pools. If the body deviates, it is kept instead, so
+// that the next body of the target can be read along it.
 func (p *packed) retire() {
 	if !p.deviates {
 		p.release()
@@ -49,42 +50,44 @@ func (p *packed) retire() {
 	p.pools.last.put(&last)
 }
 
-// visit is a family in a body.
+// visit is the occurrence of a shape, usually of one family, in a body.
 type visit struct {
-	shape uint32 // in the catalog
-	at    uint32 // where its operations begin: a chunk, and a place in the chunk
+	shape uint32 // index in catalog.shapes
+	at    uint32 // where its operations begin: the chunk, and in the low bits the offset in the chunk
 }
 
-// placeBits are the low bits of visit.at: the place in a chunk.
+// placeBits is the number of low bits of visit.at that are the offset in the chunk.
 const placeBits = 18
 
-// operations of a visit, each two bytes: the kind in the low two bits, a number in the
-// others, and what the kind says.
+// Operations of a visit. Each one begins with two bytes: the kind in the low two bits,
+// and a number in the others.
 const (
-	opEnd   = iota // of the visit
-	opRun          // so many lines of the shape follow each other; the tails
+	opEnd   = iota // the end of the visit
+	opRun          // the number of consecutive lines of the shape; their tails
 	opOther        // see below
-	opExtra        // a line that the shape does not know, of the family of that number
+	opExtra        // a line that the shape does not have; the number is the index of its family
 )
 
-// numbers of opOther
+// Numbers of opOther.
 const (
 	otherSkip     = iota // a varint: the number of the shape's line that comes next
-	otherNoSample        // bytes of the body that are no sample
-	otherVariant         // varints: the number of the shape's line, and how many values it replaces; these; the tail
-	otherOrder           // before all others: in which order the lines are written. See appendOrder
+	otherNoSample        // a string: bytes of the body that are not a sample
+	otherVariant         // varints: the number of the shape's line, and how many values are replaced; these values; the tail
+	otherOrder           // first of all: a string, the order in which the lines are written. See appendOrder
 )
 
-// maxRun bounds the number of an operation.
+// maxRun is the largest number of an operation.
 const maxRun = 1<<14 - 1
 
-// A value that a variant replaces is two varints, how many bytes behind the one before it
-// stands and how long it is in the shape's line, and the string that stands there instead.
+// A replaced value of a variant is two varints and a string. The varints are the
+// distance from the end of the previous replaced value in the shape's line, and the
+// length of the value there. The string is the value that replaces it. A string is
+// stored after its length, a varint.
 
-// A tail is what stands behind the blank after name and labels, with the line feed. It
-// is stored behind its length in one byte. A longer one, and one that is written in
-// another form than it came, is stored behind longTail as two strings; the second one is
-// empty if it equals the first.
+// A tail is the rest of a line after the blank that follows name and labels, including
+// the line feed. It is stored after its length in one byte. A tail longer than maxTail,
+// or one that is not written as received, is stored after longTail as two strings: as
+// received and as written. The second one is empty if it equals the first.
 const (
 	maxTail  = 250
 	longTail = 255
@@ -113,8 +116,8 @@ func (p *packed) each(f *family, at uint32, yield func(sampleText) bool) {
 	}
 }
 
-// families goes through the families of the visits' shapes, each with the place of its
-// visit. shapes are those of the catalog.
+// families iterates over the families of the shapes of all visits, each with visit.at.
+// shapes are those of the catalog.
 func (p *packed) families(shapes []*shape) iter.Seq2[*family, uint32] {
 	return func(yield func(*family, uint32) bool) {
 		for _, v := range p.visits {
@@ -128,7 +131,7 @@ func (p *packed) families(shapes []*shape) iter.Seq2[*family, uint32] {
 	}
 }
 
-// hasSamples says whether a visit has samples of a family of its shape.
+// hasSamples reports whether a visit has samples of a family of its shape.
 func (p *packed) hasSamples(f *family, at uint32) bool {
 	u := p.unpack(f.shape, at)
 	if len(f.shape.families) == 1 && u.startsWithSample() {
@@ -142,7 +145,7 @@ func (p *packed) hasSamples(f *family, at uint32) bool {
 	return false
 }
 
-// appendBody writes the body again, as it came.
+// appendBody restores the body as it was received.
 func (p *packed) appendBody(dst []byte) []byte {
 	shapes, _ := p.catalog.all()
 	for _, v := range p.visits {

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// packedOps writes the operations of a visit.
+// packedOps encodes the operations of a visit.
 type packedOps struct {
 	buf  []byte
-	run  int // where the operation of the open run stands, or -1
-	next int // the line of the shape that is expected
+	run  int // offset of the operation of the open run, or -1
+	next int // the line of the shape that is expected next
 
-	deviates bool // some operation is more than a run
+	deviates bool // some operation is not a run; insertOrder does not count
 }
 
 func (o *packedOps) op(kind, n int) {
@@ -24,7 +24,8 @@ func (o *packedOps) string(s []byte) {
 	o.buf = append(o.buf, s...)
 }
 
-// line opens a run, if need be, for one more line of the shape, whose tail comes next.
+// line adds a line of the shape to the open run, or opens one. The caller stores its
+// tail next.
 func (o *packedOps) line(i int) {
 	o.skipTo(i)
 	if o.run < 0 {
@@ -35,7 +36,7 @@ func (o *packedOps) line(i int) {
 	o.grow(1)
 }
 
-// skipTo makes a line of the shape the one that comes next.
+// skipTo makes a line of the shape the next one.
 func (o *packedOps) skipTo(i int) {
 	if i == o.next {
 		return
@@ -46,7 +47,7 @@ func (o *packedOps) skipTo(i int) {
 	o.next = i
 }
 
-// grow makes the open run longer.
+// grow extends the open run, and closes it when it is full.
 func (o *packedOps) grow(lines int) {
 	header := o.buf[o.run:]
 	n := int(binary.LittleEndian.Uint16(header)>>2) + lines
@@ -56,7 +57,7 @@ func (o *packedOps) grow(lines int) {
 	}
 }
 
-// room is how many lines the open run can still take.
+// room returns how many more lines the open run, or a new one, can take.
 func (o *packedOps) room() int {
 	if o.run < 0 {
 		return maxRun
@@ -66,7 +67,7 @@ func (o *packedOps) room() int {
 
 func (o *packedOps) closeRun() { o.run = -1 }
 
-// tail stores a tail that came as raw and is written as out.
+// tail stores a tail that was received as raw and is written as out.
 func (o *packedOps) tail(raw, out []byte) {
 	if isSame := string(raw) == string(out); isSame && len(raw) <= maxTail {
 		o.buf = append(o.buf, byte(len(raw)))
@@ -80,7 +81,8 @@ func (o *packedOps) tail(raw, out []byte) {
 	o.string(out)
 }
 
-// extra stores a line of the shape's family of that number.
+// extra stores a line that the shape does not have, of the family with that index. An
+// empty out means that the line is written as received.
 func (o *packedOps) extra(family int, raw, out []byte, insert int) {
 	o.closeRun()
 	o.op(opExtra, family)
@@ -89,8 +91,8 @@ func (o *packedOps) extra(family int, raw, out []byte, insert int) {
 	o.buf = binary.AppendUvarint(o.buf, uint64(insert))
 }
 
-// variant stores a line of the shape with other label values. Its tail comes next. The
-// line after it is expected then.
+// variant stores line i of the shape with other label values. The caller stores its
+// tail next. Then line i+1 is expected.
 func (o *packedOps) variant(i int, values []replaced, text []byte) {
 	o.closeRun()
 	o.op(opOther, otherVariant)
@@ -106,7 +108,7 @@ func (o *packedOps) variant(i int, values []replaced, text []byte) {
 	o.next = i + 1
 }
 
-// noSample stores bytes that are part of the body and say nothing.
+// noSample stores bytes of the body that are not a sample.
 func (o *packedOps) noSample(raw []byte) {
 	o.closeRun()
 	o.op(opOther, otherNoSample)
@@ -118,7 +120,8 @@ func (o *packedOps) end() {
 	o.op(opEnd, 0)
 }
 
-// copy stores an operation as it stands in another body, up to the tail that comes next.
+// copy stores an operation of another body, up to its tail, which the caller stores
+// next.
 func (o *packedOps) copy(op []byte, next int) {
 	o.closeRun()
 	o.deviates = true
@@ -126,14 +129,15 @@ func (o *packedOps) copy(op []byte, next int) {
 	o.next = next
 }
 
-// order stores the order in which the lines are written: the first operation of a visit.
+// order stores the order in which the lines are written. It must be the first operation
+// of a visit.
 func (o *packedOps) order(order []byte) {
 	o.op(opOther, otherOrder)
 	o.string(order)
 }
 
-// insertOrder puts the order in front of the visit that stands at a place. order[i] is
-// which line is written as the i-th.
+// insertOrder inserts the order before the operations of the visit that begin at an
+// offset. order[i] is the line that is written as the i-th one.
 func (o *packedOps) insertOrder(at int, order []int32) {
 	first := packedOps{run: -1}
 	first.order(appendOrder(nil, order))
@@ -141,14 +145,14 @@ func (o *packedOps) insertOrder(at int, order []int32) {
 	o.closeRun()
 }
 
-// drop removes operations.
+// drop removes operations between two offsets.
 func (o *packedOps) drop(start, end int) {
 	o.buf = slices.Delete(o.buf, start, end)
 	o.closeRun()
 }
 
-// appendOrder appends lines that follow each other as how many are skipped, and how many
-// they are.
+// appendOrder encodes an order as groups of consecutive lines: how many lines to skip,
+// forwards or backwards, and how many follow.
 func appendOrder(dst []byte, order []int32) []byte {
 	next := int32(0)
 	for len(order) > 0 {

@@ -2,16 +2,16 @@ package exposition
 
 import "bytes"
 
-// findTrail finds the family of the visit in the body that the target answered last.
+// findTrail finds the visit of the current shape in the last body of the target.
 func (p *packer) findTrail() {
 	p.isFollowing = false
 	if p.last == nil {
 		return
 	}
 	visits, expected := p.last.visits, p.nextVisit
-	p.nextVisit++ // if it is not found, for instance since its shape has a newer version
+	p.nextVisit++ // also if it is not found, for example because its shape has a newer version
 	for i := range 2 * lookAhead {
-		// first those behind the expected one, then those before it
+		// first the expected one and those after it, then those before it
 		at := expected + i
 		if i >= lookAhead {
 			at = expected + lookAhead - 1 - i
@@ -29,9 +29,9 @@ func (p *packer) findTrail() {
 	}
 }
 
-// follow takes a line, or several, as they came in the last body, and returns false if
-// another one comes. Nothing has to be searched or compared with the lines before: the
-// lines were in order then.
+// follow takes one or more lines as they were in the last body. It returns false if the
+// next line differs. It does not search, and does not compare with previous lines,
+// because the lines of the last body were checked.
 func (p *packer) follow() bool {
 	u := &p.trail
 	if !u.inRun() {
@@ -59,7 +59,8 @@ func (p *packer) follow() bool {
 	return true
 }
 
-// followVariant takes the variant that is the next operation of the trail.
+// followVariant takes the line if it is the variant that is the next operation of the
+// trail.
 func (p *packer) followVariant() bool {
 	u, from := p.trail, p.trail.ops
 	u.ops = u.ops[2:]
@@ -96,7 +97,8 @@ func (p *packer) followVariant() bool {
 	return true
 }
 
-// followExtra takes the line that is the next operation of the trail, if it is plain.
+// followExtra takes the line if it is the one in the next operation of the trail, and
+// is plain.
 func (p *packer) followExtra() bool {
 	u := p.trail
 	family := int(u.op() >> 2)
@@ -104,7 +106,7 @@ func (p *packer) followExtra() bool {
 	line, out, insert := u.string(), u.string(), u.number()
 	blank := bytes.LastIndexByte(line, ' ')
 	if len(out) > 0 || !bytes.HasPrefix(p.text[p.pos:], line[:blank+1]) || line[blank-1] != '}' && bytes.IndexByte(line, ' ') != blank {
-		return false // it is rewritten, or another one, or has a timestamp
+		return false // it is written differently, or another line comes, or it has a timestamp
 	}
 	name, _, _ := bytes.Cut(line[:blank], []byte("{"))
 	if !p.shape.names[string(name)].isSeen {
@@ -122,7 +124,8 @@ func (p *packer) followExtra() bool {
 	return true
 }
 
-// leaveTrail goes on by the shape alone. What was not needed so far is made up for.
+// leaveTrail continues with the shape alone. It first restores the state that following
+// a trail does not maintain.
 func (p *packer) leaveTrail() error {
 	if !p.isFollowing {
 		return nil
@@ -150,7 +153,7 @@ func (p *packer) leaveTrail() error {
 	return nil
 }
 
-// noteFollowed notes a line that the shape does not have.
+// noteFollowed notes a line, taken along the trail, that the shape does not have.
 func (p *packer) noteFollowed(raw []byte) error {
 	text, pos := p.text, p.pos
 	defer func() { p.text, p.pos = text, pos }()
@@ -169,7 +172,7 @@ func (p *packer) noteFollowed(raw []byte) error {
 	return nil
 }
 
-// releaseLast ends reading along the last body.
+// releaseLast releases the last body, along which no more is read.
 func (p *packer) releaseLast() {
 	if p.last != nil {
 		p.last.release()

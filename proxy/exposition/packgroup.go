@@ -2,29 +2,29 @@ package exposition
 
 import "slices"
 
-// metricKey tells the metrics of a shape's families apart.
+// metricKey identifies a metric among those of the families of a shape.
 type metricKey struct {
 	family int32
 	hash   uint64 // see seriesSet.metricHash
 }
 
-// grouper brings the samples of each metric together, for one visit at a time. A
-// metric's rank is how many metrics began before it.
+// grouper brings the samples of each metric together, one visit at a time. The rank of
+// a metric is the number of metrics that began before it.
 type grouper struct {
 	lines  []packedLine
 	ranks  []int32             // of lines
 	known  []int32             // by shapeLine.metric: its rank in this visit + 1, or 0
-	others map[metricKey]int32 // of metrics that the shape does not know: the rank
+	others map[metricKey]int32 // ranks of the metrics that the shape does not have
 	order  []int32             // of lines
-	starts []int32             // by rank: where its lines come
+	starts []int32             // by rank: the number of its lines, then where they come in order
 }
 
-// group says in which order lines are to be written so that the samples of each metric
-// stand together, as parser.groupMetrics brings them. Most bodies have them so.
+// group stores the order in which to write the lines so that the samples of each metric
+// are together, as parser.groupMetrics does. In most bodies they already are.
 func (p *packer) group() error {
 	if p.isFollowing {
 		if p.trail.isAtEnd() {
-			return nil // the trail's order it is
+			return nil // the trail's order applies
 		}
 		if err := p.leaveTrail(); err != nil {
 			return err
@@ -40,8 +40,8 @@ func (p *packer) group() error {
 	return nil
 }
 
-// rank goes through the lines of a visit, and says whether those of each metric stand
-// together already. parts are the metrics of the lines that the shape does not know.
+// rank ranks the lines of a visit, and reports whether those of each metric are already
+// together. parts are the metricHashes of the lines that the shape does not have.
 func (g *grouper) rank(s *shape, ops []byte, parts []uint64) (isGrouped bool) {
 	g.lines, g.ranks = g.lines[:0], g.ranks[:0]
 	g.known = slices.Grow(g.known[:0], s.metrics)[:s.metrics]
@@ -60,16 +60,16 @@ func (g *grouper) rank(s *shape, ops []byte, parts []uint64) (isGrouped bool) {
 			rank = g.rankOfOther(s, metricKey{l.family, parts[0]})
 			parts = parts[1:]
 		case last < 0:
-			rank = g.begin() // what is no sample stays where it is
+			rank = g.begin() // a line that is not a sample stays where it is
 		}
 		isGrouped = isGrouped && rank >= last
 		g.lines, g.ranks = append(g.lines, l), append(g.ranks, rank)
-		g.starts[rank]++ // how many, so far
+		g.starts[rank]++ // counts its lines
 	}
 	return isGrouped
 }
 
-// begin begins another metric.
+// begin adds a metric and returns its rank.
 func (g *grouper) begin() int32 {
 	g.starts = append(g.starts, 0)
 	return int32(len(g.starts) - 1)
@@ -97,7 +97,7 @@ func (g *grouper) rankOfOther(s *shape, key metricKey) int32 {
 	return rank
 }
 
-// sorted returns the lines in the order of their ranks.
+// sorted returns the indexes of the lines in the order of their ranks.
 func (g *grouper) sorted() []int32 {
 	sum := int32(0)
 	for rank, n := range g.starts {

@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// enter takes the comment lines with which a family begins, and finds its shape.
+// enter takes the comment lines at the beginning of a family, and finds or learns its
+// shape.
 func (p *packer) enter() error {
 	guess := &p.catalog.first
 	if p.shape != nil {
@@ -27,7 +28,7 @@ func (p *packer) enter() error {
 	}
 	key := p.text[p.pos : p.pos+n]
 	if p.shape == nil {
-		first := p.text[p.pos+n:] // bodies without comments are told apart by their first name
+		first := p.text[p.pos+n:] // bodies without comments are distinguished by their first name
 		key = slices.Concat(key, []byte{0}, first[:max(0, bytes.IndexAny(first, "{ \n"))])
 	}
 	s := p.catalog.find(key)
@@ -40,7 +41,8 @@ func (p *packer) enter() error {
 	return p.beginVisit(s)
 }
 
-// isAt says whether the lines of a shape come. Its head must be all there is of it.
+// isAt reports whether the text continues with a family of a shape. The comment lines
+// of the family must be exactly the head of the shape.
 func (p *packer) isAt(s *shape) bool {
 	rest, ok := bytes.CutPrefix(p.text[p.pos:], s.head)
 	if !ok || len(s.head) == 0 || len(rest) == 0 {
@@ -56,7 +58,8 @@ func (p *packer) isAt(s *shape) bool {
 	return name != nil && s.current != nil && string(name) != s.current.name
 }
 
-// metadataName is the name in a HELP, TYPE or UNIT line as programs write it, or nil.
+// metadataName returns the name in a HELP, TYPE or UNIT line that is spelled as
+// programs usually do, or nil.
 func metadataName(line []byte) []byte {
 	rest, ok := bytes.CutPrefix(line, []byte("# "))
 	if !ok || len(rest) < 5 || rest[4] != ' ' {
@@ -70,8 +73,8 @@ func metadataName(line []byte) []byte {
 	return nil
 }
 
-// headLength is the length of the comment lines that come, up to those of another
-// name. Blank lines are among them only at the beginning of a body.
+// headLength returns the length of the next comment lines, up to those of another name.
+// Empty lines are included only at the beginning of a body.
 func (p *packer) headLength() (int, error) {
 	var name []byte
 	return p.lengthWhile(0, math.MaxInt, func(lines []byte) bool {
@@ -83,14 +86,15 @@ func (p *packer) headLength() (int, error) {
 		}
 		other := metadataName(lines)
 		if name == nil {
-			name = bytes.Clone(other) // reading on moves it
+			name = bytes.Clone(other) // fill moves the text
 		}
 		return other == nil || bytes.Equal(other, name)
 	})
 }
 
-// lengthWhile makes the text hold the lines from an offset on that are of a kind, up to
-// a size, and returns where they end, as an offset too.
+// lengthWhile reads ahead from an offset, as long as the lines are of a kind and size
+// is not reached. It returns the offset at which they end. Offsets are relative to the
+// position.
 func (p *packer) lengthWhile(from, size int, isOfKind func(lines []byte) bool) (int, error) {
 	for {
 		for p.pos+from < len(p.text) {
@@ -109,23 +113,24 @@ func (p *packer) lengthWhile(from, size int, isOfKind func(lines []byte) bool) (
 	}
 }
 
-// hasSamples says whether samples come behind a head of that length.
+// hasSamples reports whether a sample follows a head of that length.
 func (p *packer) hasSamples(headLength int) bool {
 	rest := p.text[p.pos+headLength:]
 	return len(rest) > 0 && isSample(rest)
 }
 
-// isSample says whether lines begin with a sample.
+// isSample reports whether lines begin with a sample.
 func isSample(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' }
 
-// learnSize is from how many bytes of a family its shape is made. The learner adds what
-// is behind.
+// learnSize is after how many bytes of a family the lines for its shape end. The
+// learner adds later ones.
 const learnSize = 256 << 10
 
-// learn makes a shape of the family that comes, whose head has that length. It takes
-// the place of one that was learned where the family had no samples, if there is one.
+// learn learns the shape of the family that comes next, whose head has that length. It
+// replaces empty, if that is not nil: a shape that was learned from a family without
+// samples.
 func (p *packer) learn(empty *shape, key []byte, headLength int) (*shape, error) {
-	key = bytes.Clone(key) // reading on moves it
+	key = bytes.Clone(key) // fill moves the text
 	end, err := p.lengthWhile(headLength, learnSize, isSample)
 	if err != nil {
 		return nil, err
@@ -145,7 +150,7 @@ func (p *packer) learn(empty *shape, key []byte, headLength int) (*shape, error)
 	return s, nil
 }
 
-// beginVisit begins the visit of a shape, whose head comes.
+// beginVisit begins a visit. The text continues with the head of the shape.
 func (p *packer) beginVisit(s *shape) error {
 	for int(s.number) >= len(p.visited) {
 		p.visited = append(p.visited, make([]uint32, 1024)...)
@@ -166,7 +171,7 @@ func (p *packer) beginVisit(s *shape) error {
 	return nil
 }
 
-// checkClaims fails if families of the body claim the same name.
+// checkClaims returns errOdd if several families of the body claim the same name.
 func (p *packer) checkClaims() error {
 	if !p.mayConflict && len(p.late) == 0 {
 		return nil

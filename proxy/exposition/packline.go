@@ -4,8 +4,8 @@ import (
 	"bytes"
 )
 
-// lookAhead is how many lines of a shape a body may leave out at a time before the
-// next one is searched by its series.
+// lookAhead is how many consecutive lines of a shape a body may leave out before the
+// next line is looked up by its series.
 const lookAhead = 8
 
 // visit takes the lines of a family.
@@ -48,9 +48,8 @@ func (p *packer) visit() error {
 	}
 }
 
-// run takes lines of the shape one after the other, as far as they come so, and with
-// plain values, but not more than limit, and returns how many. This is where the time is
-// spent.
+// run takes consecutive lines of the shape that have plain values, at most limit, and
+// returns how many. Reading spends most of its time here.
 func (p *packer) run(limit int) int {
 	first := p.expected
 	if !p.isFollowing && first < p.high && len(p.seen) == 0 || first == len(p.shape.lines) {
@@ -123,7 +122,7 @@ func (p *packer) takeLine() error {
 	return err
 }
 
-// takeKnown takes a line of the shape, whose tail stands at a place of the text.
+// takeKnown takes line i of the shape, whose tail is at an offset of the text.
 func (p *packer) takeKnown(i, at int) error {
 	if !p.isFollowing && (len(p.seen) > 0 || i < p.high) && !p.isFirst(i) {
 		return errOdd
@@ -135,7 +134,7 @@ func (p *packer) takeKnown(i, at int) error {
 	p.ops.line(i)
 	p.ops.tail(raw, out)
 	p.high = max(p.high, i+1)
-	p.anchor, p.expected = i+1, p.high // a late line says nothing of where the next one is
+	p.anchor, p.expected = i+1, p.high // a late line does not tell where the next one is
 	p.body.series++
 	if l := &p.shape.lines[i]; l.renamed > 0 {
 		p.noteRenamed(l)
@@ -144,8 +143,8 @@ func (p *packer) takeKnown(i, at int) error {
 	return nil
 }
 
-// isFirst says whether a line of the shape has not come yet in this visit, and notes
-// it.
+// isFirst reports whether a line of the shape comes for the first time in this visit,
+// and marks it as seen.
 func (p *packer) isFirst(i int) bool {
 	if len(p.seen) == 0 {
 		p.recall()
@@ -155,7 +154,7 @@ func (p *packer) isFirst(i int) bool {
 	return isFirst
 }
 
-// recall notes which lines of the shape have come so far.
+// recall fills seen from the operations of the visit so far.
 func (p *packer) recall() {
 	p.seen = append(p.seen, make([]bool, len(p.shape.lines))...)
 	u := unpacker{shape: p.shape, ops: p.opsSoFar()}
@@ -166,15 +165,15 @@ func (p *packer) recall() {
 	}
 }
 
-// opsSoFar are the operations of the visit with an end.
+// opsSoFar returns a copy of the operations of the visit so far, with an opEnd.
 func (p *packer) opsSoFar() []byte {
 	ops := packedOps{buf: bytes.Clone(p.ops.buf[p.start:])}
 	ops.end()
 	return ops.buf
 }
 
-// takeOther takes a line apart that was not recognized. It can be one of the shape's
-// that comes out of order.
+// takeOther parses a line that was not recognized. It may be a line of the shape that
+// comes out of order.
 func (p *packer) takeOther() error {
 	start, l := p.pos, &p.line
 	if p.scan() != nil || l.start != start {
@@ -182,7 +181,7 @@ func (p *packer) takeOther() error {
 	}
 	prefix := p.text[start:l.at]
 	name, ok := p.shape.names[string(l.name)]
-	if !ok { // and so from the next body on
+	if !ok { // the next body finds it in the shape
 		p.catalog.extend(p.shape, []*unknownLine{{prefix: string(prefix), before: p.anchor}})
 		return errOdd
 	}
@@ -225,7 +224,7 @@ func (p *packer) noteUnknown(id, metric uint64, prefix []byte) {
 	p.noted = p.shape.learner.note(p.packed.target, prefix, p.anchor, p.noted)
 }
 
-// keepOther keeps the line that was scanned, of a family of the shape.
+// keepOther stores the line in p.line, which belongs to a family of the shape.
 func (p *packer) keepOther(family int32, raw []byte) {
 	l := &p.line
 	if l.canonical && l.end == l.start+len(raw)-1 {

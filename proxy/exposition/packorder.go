@@ -5,11 +5,12 @@ import (
 	"iter"
 )
 
-// isReordered says whether lines are written in another order than they came in.
+// isReordered reports whether lines are written in an order other than that of the
+// body.
 func (u *unpacker) isReordered() bool { return u.op() == otherOrder<<2|opOther }
 
-// takeOrder takes the order in which the lines are written, and returns nil if it is that
-// in which they came.
+// takeOrder consumes the order in which the lines are written. It returns nil if it is
+// that of the body.
 func (u *unpacker) takeOrder() []byte {
 	if !u.isReordered() {
 		return nil
@@ -18,13 +19,13 @@ func (u *unpacker) takeOrder() []byte {
 	return u.string()
 }
 
-// linePlace is where a line stands in the operations of a visit.
+// linePlace locates a line in the operations of a visit.
 type linePlace struct {
-	at    int32 // of its operation, or of the stored tail of a line of the shape
-	known int32 // which line of the shape; -1 of others
+	at    int32 // offset of its operation or, in a run, of its tail
+	known int32 // index of the line of the shape in a run; -1 for other lines
 }
 
-// places appends the places of all lines. The unpacker must be at their beginning.
+// places appends the places of all lines. The unpacker must be at the first one.
 func (u *unpacker) places(dst []linePlace) []linePlace {
 	all := u.ops
 	for {
@@ -63,8 +64,8 @@ func (u *unpacker) places(dst []linePlace) []linePlace {
 	}
 }
 
-// ordered goes through the lines in the order in which they are written. A line is valid
-// until the next one. scratch is used if it is large enough.
+// ordered iterates over the lines in the order in which they are written. A line is
+// valid only until the next iteration. scratch is reused if it is large enough.
 func (u *unpacker) ordered(scratch *[]linePlace) iter.Seq[*packedLine] {
 	return func(yield func(*packedLine) bool) {
 		var l packedLine

@@ -1,7 +1,8 @@
 package exposition
 
-// plainTail is the length of a plain number with its line feed, and 0 for everything
-// else: other numbers, timestamps, exemplars. The text must have a line feed.
+// plainTail returns the length of a plain number including its line feed, or 0 for
+// everything else: other numbers, timestamps, exemplars. The text must contain a line
+// feed.
 func plainTail(text []byte) int {
 	i := 0
 	if text[0] == '-' || text[0] == '+' {
@@ -42,7 +43,7 @@ func plainTail(text []byte) int {
 	return i + 1
 }
 
-// tail takes apart a tail, and returns it as it came and as it is written.
+// tail parses the tail at an offset, and returns it as received and as it is written.
 func (p *packer) tail(at int) (raw, out []byte, err error) {
 	if n := plainTail(p.text[at:]); n > 0 {
 		return p.text[at : at+n], p.text[at : at+n], nil

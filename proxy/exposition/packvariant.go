@@ -7,19 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxReplaced is how many values of labels may differ in a variant.
+// maxReplaced is how many label values may differ in a variant.
 const maxReplaced = 15
 
-// replaced is a label value of a line that stands in place of the one of the shape's
-// line.
+// replaced is a label value of a line that replaces the one in the shape's line.
 type replaced struct {
 	place      labelPlace // in the shape's line
 	start, end int        // of the value, in the text
 }
 
-// takeVariant takes a line that has another one's layout and other label values. It
-// returns false if the line that comes is none of line i, or if there is anything
-// about it that takeOther must decide.
+// takeVariant takes the line that comes next if it is line i of the shape with other
+// label values. It returns false if it is not, or if takeOther must decide.
 func (p *packer) takeVariant(i int) (bool, error) {
 	s := p.shape
 	if i < 0 || i >= len(s.lines) || s.lines[i].values == nil {
@@ -53,9 +51,9 @@ func (p *packer) takeVariant(i int) (bool, error) {
 	return true, nil
 }
 
-// candidates returns lines of the shape that the line that comes may be a variant of,
-// the likest one first: one that ends as it does, since variants of a line differ from
-// it before its end, and then one of the same name.
+// candidates returns lines of the shape, or -1, of which the line that comes next may
+// be a variant. The first one ends as that line does, because variants of a line differ
+// before its end. The second one has the same name.
 func (p *packer) candidates() [2]int {
 	text, next := p.text[p.pos:], p.expected
 	found := [2]int{-1, -1}
@@ -81,8 +79,9 @@ func (p *packer) candidates() [2]int {
 	return found
 }
 
-// matchVariant compares the line that comes with one of the shape, notes the values
-// that differ, and returns the length up to the tail, or 0.
+// matchVariant compares the line that comes next with line i of the shape, stores the
+// values that differ in p.replaced, and returns the length up to the tail. It returns 0
+// if other parts differ.
 func (p *packer) matchVariant(i int) int {
 	text, values, prefix := p.text[p.pos:], p.shape.lines[i].values, p.shape.prefix(i)
 	p.replaced = p.replaced[:0]
@@ -110,7 +109,7 @@ func (p *packer) matchVariant(i int) int {
 	}
 }
 
-// commonLength is the length of what two texts have in common at their beginning.
+// commonLength returns the length of the common prefix of two texts.
 func commonLength(a, b []byte) int {
 	n := min(len(a), len(b))
 	i := 0
@@ -125,7 +124,8 @@ func commonLength(a, b []byte) int {
 	return i
 }
 
-// isPlainValue says whether a label value needs no escapes and is valid UTF-8.
+// isPlainValue reports whether a label value has no escapes and no line feeds, and is
+// valid UTF-8.
 func isPlainValue(value []byte) bool {
 	isASCII := true
 	for _, c := range value {
@@ -137,8 +137,8 @@ func isPlainValue(value []byte) bool {
 	return isASCII || utf8.Valid(value)
 }
 
-// identify returns what seriesSet.identity and metricHash would, for a line with the
-// values of p.replaced.
+// identify returns what seriesSet.identity and metricHash would return for a line with
+// the values of p.replaced.
 func (p *packer) identify(line *shapeLine) (id, metric uint64) {
 	id, metric = line.identity, line.metricHash
 	prefix := p.shape.text[line.start:line.end]

@@ -1,9 +1,9 @@
 package exposition
 
-// packedPart is what writing needs of a part with a packed body, close together:
-// writing goes through all parts for each family.
+// packedPart holds what writing needs of a part with a packed body, close together in
+// memory, because writing iterates over all parts for each family.
 type packedPart struct {
-	first  []byte // chunk
+	first  []byte // chunks[0]
 	labels []byte
 	chunks [][]byte
 }
@@ -18,8 +18,8 @@ func packedParts(parts []Part) []packedPart {
 	return packed
 }
 
-// visits writes what packed bodies give to a family. It does what writing each line of
-// packed.each would do.
+// visits writes what packed bodies contribute to a family. The result is the same as
+// that of writing each line of packed.each.
 func (out *writer) visits(parts []packedPart, f *family, members []member) {
 	for _, m := range members {
 		p := &parts[m.part]
@@ -35,7 +35,7 @@ func (out *writer) visits(parts []packedPart, f *family, members []member) {
 	}
 }
 
-// visit writes what the operations give to a family.
+// visit writes what the operations contribute to a family.
 func (out *writer) visit(ops []byte, f *family, labels []byte) {
 	u := unpacker{shape: f.shape, ops: ops, text: out.variant}
 	defer func() { out.variant = u.text }()
@@ -60,7 +60,7 @@ func (out *writer) visit(ops []byte, f *family, labels []byte) {
 	}
 }
 
-// line writes a line, if it is of the family.
+// line writes a line if it belongs to the family.
 func (out *writer) line(l *packedLine, f *family, labels []byte) {
 	switch {
 	case l.family != f.index:
@@ -74,7 +74,7 @@ func (out *writer) line(l *packedLine, f *family, labels []byte) {
 	out.flushIfFull()
 }
 
-// run writes lines of a run, up to one with a long tail.
+// run writes the lines of a run, up to one with a long tail.
 func (out *writer) run(u *unpacker, family int32, labels []byte) {
 	buf, ops, text := out.buf, u.ops, u.shape.text
 	lines := u.shape.lines[u.next : u.next+u.left]
