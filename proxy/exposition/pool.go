@@ -6,33 +6,33 @@ import (
 	"unsafe"
 )
 
-// pools keep the memory of bodies to be used again by the next scrape, so that it is no
-// garbage. Safe for concurrent use.
+// pools keep the memory of bodies for reuse by the next scrape, so that it does not
+// become garbage. Safe for concurrent use.
 type pools struct {
-	mu      sync.Mutex // for what follows
+	mu      sync.Mutex // guards the following fields except last
 	bytes   pool[byte]
 	visits  pool[visit]
 	members pool[member]
-	used    int64 // bytes that were taken
-	peak    int64 // of used, since it was 0
+	used    int64 // bytes that are taken
+	peak    int64 // maximum of used since it was last 0
 	free    int64 // bytes that can be taken
-	aside   int64 // bytes of last
+	aside   int64 // bytes in last
 
-	last lastBodies // has a lock of its own
+	last lastBodies // has its own lock
 }
 
-// size is the memory that all slices take, used or not.
+// size returns the memory of all slices, in use or not, in bytes.
 func (p *pools) size() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.used + p.free + p.aside
 }
 
-// pool is the free slices of one type, by their class.
+// pool holds the free slices of one type, by class.
 type pool[T any] struct{ free [4 * 48][][]T }
 
-// class is the smallest class whose slices hold n elements, and that capacity. Each is
-// at most a quarter larger than the one before.
+// class returns the smallest class whose slices hold n elements, and their capacity.
+// The capacity of a class is at most a quarter larger than that of the one before.
 func class(n int) (index, capacity int) {
 	n = max(n, 64)
 	power := bits.Len(uint(n-1)) - 3 // a quarter is 1<<power
@@ -40,7 +40,7 @@ func class(n int) (index, capacity int) {
 	return 4*power + quarters - 4, quarters << power
 }
 
-// take returns an empty slice with room for n elements.
+// take returns an empty slice with room for n elements. The caller owns it until give.
 func take[T any](p *pools, from *pool[T], n int) []T {
 	index, capacity := class(n)
 	size := bytesOf[T](capacity)
@@ -58,11 +58,12 @@ func take[T any](p *pools, from *pool[T], n int) []T {
 	return s
 }
 
-// give takes a slice of take back, which must not be used any more.
+// give returns a slice to the pools. It must come from take, and must not be used
+// afterwards.
 func give[T any](p *pools, to *pool[T], s []T) {
 	index, capacity := class(cap(s))
 	if capacity != cap(s) {
-		return // it has grown, or is none of take
+		return // it has grown, or is not from take
 	}
 	size := bytesOf[T](capacity)
 	p.mu.Lock()
@@ -72,8 +73,8 @@ func give[T any](p *pools, to *pool[T], s []T) {
 	p.unused(size)
 }
 
-// setAside says that so many bytes are not used any more but kept by last, or the other
-// way round if they are negative.
+// setAside moves that many bytes from those in use to those in last, or back if size is
+// negative.
 func (p *pools) setAside(size int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,10 +82,10 @@ func (p *pools) setAside(size int64) {
 	p.unused(size)
 }
 
-// unused says that so many bytes are not used any more. The pools must be locked.
+// unused counts that many bytes as no longer in use. The pools must be locked.
 func (p *pools) unused(size int64) {
 	p.used -= size
-	if p.used == 0 { // let go of what is much more than the last scrapes took
+	if p.used == 0 { // drop the free slices if they are much more than the last scrapes took
 		if p.free > 2*p.peak {
 			p.letGo()
 		}
@@ -98,7 +99,7 @@ func (p *pools) dropFree() {
 	p.letGo()
 }
 
-// letGo lets go of all free slices. The pools must be locked.
+// letGo drops all free slices. The pools must be locked.
 func (p *pools) letGo() {
 	p.bytes, p.visits, p.members, p.free = pool[byte]{}, pool[visit]{}, pool[member]{}, 0
 }

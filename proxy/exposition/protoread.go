@@ -23,7 +23,7 @@ const (
 	familyMetric protowire.Number = 4
 )
 
-// protoTypes are our types as protobuf names them; it has no others.
+// protoTypes maps metric types to those of protobuf, which has no others.
 var protoTypes = map[metricType]dto.MetricType{
 	untyped:        dto.MetricType_UNTYPED,
 	counter:        dto.MetricType_COUNTER,
@@ -33,8 +33,8 @@ var protoTypes = map[metricType]dto.MetricType{
 	gaugeHistogram: dto.MetricType_GAUGE_HISTOGRAM,
 }
 
-// protoFamily is one MetricFamily of a body, decoded, and where its Metric messages
-// stand in the body.
+// protoFamily is one decoded MetricFamily of a body, with the positions of its Metric
+// messages in the body.
 type protoFamily struct {
 	*dto.MetricFamily
 	metrics []span
@@ -43,9 +43,9 @@ type protoFamily struct {
 // span is a part of a body.
 type span struct{ start, end int }
 
-// protoFamilies goes through the delimited MetricFamily messages of a body, checks
-// each, and hands it to visit, but for those without a Metric: Prometheus skips them
-// without a look at the rest.
+// protoFamilies decodes the delimited MetricFamily messages of a body, checks each, and
+// passes it to visit. It skips families without a Metric before checkFamily, because
+// Prometheus does not look at the rest of them.
 func protoFamilies(body []byte, visit func(protoFamily) error) error {
 	for pos, n := 0, 1; pos < len(body); n++ {
 		message, length := protowire.ConsumeBytes(body[pos:])
@@ -70,7 +70,7 @@ func protoFamilies(body []byte, visit func(protoFamily) error) error {
 	return nil
 }
 
-// decodeFamily decodes a MetricFamily that stands at a place in the body.
+// decodeFamily decodes a MetricFamily that begins at an offset of the body.
 func decodeFamily(at int, message []byte) (protoFamily, error) {
 	mf := protoFamily{MetricFamily: &dto.MetricFamily{}}
 	if err := proto.Unmarshal(message, mf.MetricFamily); err != nil {
@@ -101,9 +101,10 @@ func decodeFamily(at int, message []byte) (protoFamily, error) {
 	return mf, nil
 }
 
-// checkLabels checks the labels of a Metric: a name may not be empty, and name and value
-// are valid UTF-8. A LabelPair may have either several times: the last one counts, and
-// Prometheus checks them all (prompb/io/prometheus/client/decoder.go parseLabel).
+// checkLabels checks the labels of a Metric: names must not be empty, and names and
+// values must be valid UTF-8. A LabelPair may have several names or values. The last
+// one counts, but Prometheus checks them all (prompb/io/prometheus/client/decoder.go
+// parseLabel).
 func checkLabels(metric []byte) error {
 	for label := range byteFields(metric, metricLabel) {
 		for name := range byteFields(label, labelName) {
@@ -120,7 +121,8 @@ func checkLabels(metric []byte) error {
 	return nil
 }
 
-// byteFields goes through the strings or messages of a valid message that a field has.
+// byteFields iterates over the values of a field of strings or messages. The message
+// must be valid.
 func byteFields(message []byte, field protowire.Number) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(message) > 0 {
@@ -136,8 +138,8 @@ func byteFields(message []byte, field protowire.Number) iter.Seq[[]byte] {
 	}
 }
 
-// checkWireTypes refuses fields of another wire type than theirs, as Prometheus's
-// decoder does: to ours they are unknown fields.
+// checkWireTypes rejects fields that have a wrong wire type, as Prometheus's decoder
+// does. The decoder used here treats them as unknown fields.
 func checkWireTypes(m protoreflect.Message) error {
 	for unknown := m.GetUnknown(); len(unknown) > 0; {
 		number, _, n := protowire.ConsumeField(unknown)
@@ -164,10 +166,10 @@ func checkWireTypes(m protoreflect.Message) error {
 	return err
 }
 
-// checkFamily checks what Prometheus checks (textparse protobufparse.go, and the
-// scrape loop) besides checkLabels: name and help are valid UTF-8, no label is without a
-// name, or stands twice beside the le or quantile that it makes, and native histograms
-// are consistent.
+// checkFamily checks what Prometheus checks (textparse protobufparse.go, and the scrape
+// loop) in addition to checkLabels: name and help are valid UTF-8, every label has a
+// name, no label duplicates the le or quantile that Prometheus adds, and native
+// histograms are consistent.
 func checkFamily(mf protoFamily) error {
 	switch {
 	case mf.GetName() == "" || !utf8.ValidString(mf.GetName()):
@@ -187,7 +189,7 @@ func checkFamily(mf protoFamily) error {
 			made = "quantile"
 		}
 		for _, l := range m.GetLabel() {
-			if l.GetName() == "" { // there is none
+			if l.GetName() == "" { // the field is missing
 				return fmt.Errorf("metric %.80s: label %.80q has no name", mf.GetName(), l.GetValue())
 			}
 			if l.GetName() == made && l.GetValue() != "" {
@@ -198,12 +200,12 @@ func checkFamily(mf protoFamily) error {
 	return nil
 }
 
-// isNative says whether Prometheus takes it for a native histogram.
+// isNative reports whether Prometheus treats it as a native histogram.
 func isNative(h *dto.Histogram) bool {
 	return len(h.GetPositiveSpan()) > 0 || len(h.GetNegativeSpan()) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0
 }
 
-// checkNative checks that a native histogram's spans and buckets agree.
+// checkNative checks that the spans and buckets of a native histogram agree.
 func checkNative(h *dto.Histogram) error {
 	if !isNative(h) {
 		return nil
@@ -227,7 +229,8 @@ func checkNative(h *dto.Histogram) error {
 	return nil
 }
 
-// seriesIn is how many series Prometheus makes of a Metric.
+// seriesIn returns how many series Prometheus creates from a Metric. For a classic
+// histogram whose last bucket is +Inf, it is one too many.
 func seriesIn(typ dto.MetricType, m *dto.Metric) int {
 	switch typ {
 	case dto.MetricType_SUMMARY:
@@ -240,10 +243,10 @@ func seriesIn(typ dto.MetricType, m *dto.Metric) int {
 	return 1
 }
 
-// textOfProtobuf writes a body in protobuf as one in the answer's syntax, which is
-// then read as such. Nobody asks for that: a target that is not asked for protobuf
-// may answer it all the same. Of native histograms what they have of classic ones is
-// kept, and nothing of those in floats.
+// textOfProtobuf converts a protobuf body to the syntax of the output, in which it is
+// then read. This is rare: a target may return protobuf although the Accept header does
+// not name it. Native histograms keep only the part that is a classic histogram. Those
+// with float counts are dropped.
 func textOfProtobuf(body []byte, out syntax) ([]byte, error) {
 	var lines bytes.Buffer
 	err := protoFamilies(body, func(mf protoFamily) error {
@@ -255,7 +258,7 @@ func textOfProtobuf(body []byte, out syntax) ([]byte, error) {
 		}
 		for _, m := range mf.Metric {
 			if m.GetTimestampMs() == 0 {
-				m.TimestampMs = nil // Prometheus takes it for none
+				m.TimestampMs = nil // Prometheus reads 0 as no timestamp
 			}
 		}
 		if out == text {
@@ -272,8 +275,9 @@ func textOfProtobuf(body []byte, out syntax) ([]byte, error) {
 	return lines.Bytes(), err
 }
 
-// fitOpenMetrics changes what OpenMetrics cannot say, or would rename: a counter
-// without _total becomes untyped, a unit that is no part of the name is left out.
+// fitOpenMetrics changes what OpenMetrics cannot represent, or expfmt would rename: a
+// counter without _total becomes untyped, and a unit that is not the last part of the
+// name is removed.
 func fitOpenMetrics(mf *dto.MetricFamily) {
 	if !isUnitOf(mf.GetUnit(), strings.TrimSuffix(mf.GetName(), "_total")) {
 		mf.Unit = nil

@@ -8,8 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// parseProtobuf takes a body in protobuf for an answer in protobuf. Each Metric
-// message stays as it is, with all that a later version may add to it.
+// parseProtobuf parses a protobuf body for protobuf output. Each Metric message stays
+// as it is, including fields that later versions may add.
 func (p *parser) parseProtobuf() error {
 	return protoFamilies(p.text, func(mf protoFamily) error {
 		if isDone(p.opts.Done) {
@@ -26,7 +26,7 @@ func (p *parser) parseProtobuf() error {
 			for _, pair := range m.GetLabel() {
 				l.labels = append(l.labels, pairOf(pair))
 			}
-			if m.GetTimestampMs() != 0 { // Prometheus takes 0 for none
+			if m.GetTimestampMs() != 0 { // Prometheus reads 0 as no timestamp
 				l.timestamp, l.millis = []byte("0"), m.GetTimestampMs()
 			}
 			if err := p.addMetric(d, m, series); err != nil {
@@ -50,14 +50,14 @@ func pairOf(l *dto.LabelPair) pair {
 	return pair{name: []byte(l.GetName()), value: appendEscaped(nil, l.GetValue())}
 }
 
-// addLineAsProtobuf adds the sample line that was scanned to a body for an answer in
-// protobuf, which knows whole histograms only: the line becomes an untyped metric of
-// its own name, with le and quantile as Prometheus would have read them.
+// addLineAsProtobuf adds the sample line in p.line to a body for protobuf output.
+// Protobuf has no parts of histograms, so the line becomes an untyped metric of its own
+// name, with le and quantile as Prometheus would have read them.
 func (p *parser) addLineAsProtobuf() error {
 	l := &p.line
 	m := &dto.Metric{Untyped: &dto.Untyped{Value: proto.Float64(l.number)}}
 	if len(l.timestamp) > 0 {
-		if l.millis == 0 { // would be none
+		if l.millis == 0 { // would be read as no timestamp
 			p.body.conflicts[conflict{TimestampConflict, string(l.name)}]++
 			return l.checkLabels()
 		}
@@ -74,8 +74,8 @@ func (p *parser) addLineAsProtobuf() error {
 	return p.addMetric(&declaration{name: string(l.name)}, m, 1)
 }
 
-// addMetric adds a Metric, whose name, labels and place are in the line, to the body.
-// One that is not canonical is written anew.
+// addMetric adds a Metric to the body. Its name, labels and position are in p.line. If
+// the line is not canonical, the Metric is encoded again.
 func (p *parser) addMetric(d *declaration, m *dto.Metric, series int) error {
 	l := &p.line
 	if err := p.giveWay(d.name); err != nil {
@@ -112,8 +112,8 @@ func (p *parser) addMetric(d *declaration, m *dto.Metric, series int) error {
 	return nil
 }
 
-// hasSeriesOfItsName says whether Prometheus makes a series of the Metric that has the
-// name of the family, and no label more than the Metric has.
+// hasSeriesOfItsName reports whether Prometheus creates a series from the Metric that
+// has the name of the family and only the labels of the Metric.
 func hasSeriesOfItsName(typ metricType, m *dto.Metric) bool {
 	switch typ {
 	case summary:
@@ -124,18 +124,19 @@ func hasSeriesOfItsName(typ metricType, m *dto.Metric) bool {
 	return true
 }
 
-// seriesName tells the series of a Metric from those of another one with the same
-// name and labels: a histogram foo has no series that a gauge foo has.
+// seriesName returns a name that distinguishes the series of a Metric from those of
+// another one with the same name and labels: a histogram foo has no series in common
+// with a gauge foo.
 func seriesName(name string, typ metricType) []byte {
 	switch typ {
 	case histogram, gaugeHistogram, summary:
-		return []byte(name + "\xff") // no valid name
+		return []byte(name + "\xff") // not a valid name
 	}
 	return []byte(name)
 }
 
-// protoFamily is the index of the family of that name and type: a name may have
-// several.
+// protoFamily returns the index of the family with that name and type. A name may have
+// several families.
 func (p *parser) protoFamily(d *declaration) (int32, error) {
 	f, err := p.family(fmt.Sprintf("%d %s", d.typ, d.name))
 	if err != nil {

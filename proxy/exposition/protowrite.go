@@ -8,15 +8,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Field numbers of what is written at wire level.
+// Field numbers of Metric and LabelPair.
 const (
 	metricLabel protowire.Number = 1
 	labelName   protowire.Number = 1
 	labelValue  protowire.Number = 2
 )
 
-// appendProtoLabel writes a label as a field of a Metric message. Fields of a message
-// may be joined: a Metric with labels behind it is a Metric with more labels.
+// appendProtoLabel appends a label as a field of a Metric message. Encoded messages can
+// be concatenated: a Metric followed by label fields is a Metric with more labels.
 func appendProtoLabel(dst []byte, l Label) []byte {
 	var pair []byte
 	pair = protowire.AppendTag(pair, labelName, protowire.BytesType)
@@ -27,8 +27,8 @@ func appendProtoLabel(dst []byte, l Label) []byte {
 	return protowire.AppendBytes(dst, pair)
 }
 
-// writeProtobuf writes one family as a delimited MetricFamily message. Its length
-// stands before it, so the samples are gone through twice.
+// writeProtobuf writes one family as a delimited MetricFamily message. The length
+// precedes the message, so it iterates over the samples twice.
 func (m *Merged) writeProtobuf(out *writer, f *mergedFamily) {
 	head := &dto.MetricFamily{Name: proto.String(f.name), Type: protoTypes[f.typ].Enum()}
 	if f.help != "" {
@@ -60,8 +60,8 @@ func (m *Merged) writeProtobuf(out *writer, f *mergedFamily) {
 	}
 }
 
-// metrics goes through the Metric messages of a family, each with the labels that come
-// behind it.
+// metrics iterates over the Metric messages of a family, each with the encoded labels
+// to append to it.
 func (m *Merged) metrics(f *mergedFamily) iter.Seq2[[]byte, []byte] {
 	return func(yield func(labels, metric []byte) bool) {
 		for t := range m.turns(f) {
@@ -82,12 +82,12 @@ func (m *Merged) metrics(f *mergedFamily) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// upMetric is the Metric message of a part's own up.
+// upMetric returns the Metric message of a part's own up.
 func upMetric(up bool) []byte {
 	value := 0.0
 	if up {
 		value = 1
 	}
-	metric, _ := proto.Marshal(&dto.Metric{Gauge: &dto.Gauge{Value: &value}}) // has no field that can fail
+	metric, _ := proto.Marshal(&dto.Metric{Gauge: &dto.Gauge{Value: &value}}) // no field can fail
 	return metric
 }

@@ -14,13 +14,14 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// resolveLabels checks that the line's label names are distinct, gives them the form
-// that the answer can carry, and gives way to the target's labels by Prometheus's own
-// rule (scrape.go resolveConflictingExposedLabels): an exposed label of an injected
-// name becomes exported_<name>, the prefix repeated until the name is free, shorter
-// names first. So does the second of two names that escaping made equal. A label with
-// an empty value counts as absent. A line that it changes is no longer canonical. It
-// returns how many labels became exported ones.
+// resolveLabels checks that the label names of the line are distinct, and converts them
+// to the form that the output can carry. It resolves conflicts with the target's labels
+// by Prometheus's own rule (scrape.go resolveConflictingExposedLabels): an exposed
+// label with the name of a target label becomes exported_<name>. The prefix is repeated
+// until the name is free, shorter names first. The second of two names that are equal
+// after escaping is renamed in the same way. A label with an empty value counts as
+// absent. A line that is changed is no longer canonical. resolveLabels returns how many
+// labels were renamed.
 func (p *parser) resolveLabels() (exported int, err error) {
 	l := &p.line
 	if err := l.checkLabels(); err != nil {
@@ -58,7 +59,7 @@ func (p *parser) resolveLabels() (exported int, err error) {
 	return len(renamed), nil
 }
 
-// checkLabels checks that the label names are distinct, and none is the metric's name.
+// checkLabels checks that the label names are distinct, and that none is __name__.
 func (l *line) checkLabels() error {
 	if name := repeatedName(l.labels); name != nil {
 		return fmt.Errorf("label %.80s stands twice", name)
@@ -69,12 +70,12 @@ func (l *line) checkLabels() error {
 	return nil
 }
 
-// escapeLabel is escapeName for a label name, which may hold no colon either.
+// escapeLabel is escapeName for a label name, which must not contain colons either.
 func (p *parser) escapeLabel(name []byte) []byte {
 	return bytes.ReplaceAll(p.escapeName(name), []byte(":"), []byte("_"))
 }
 
-// repeatedName returns a name that two labels with a value share, or nil.
+// repeatedName returns a name that two labels with non-empty values share, or nil.
 func repeatedName(labels []pair) []byte {
 	if len(labels) > 16 {
 		seen := make(map[string]bool, len(labels))
@@ -96,24 +97,24 @@ func repeatedName(labels []pair) []byte {
 	return nil
 }
 
-// seriesSet holds the series of one body, each with its timestamp: two equal ones
-// are a duplicate, of which Prometheus keeps the first. Equal means the same name
-// and the same labels in any order.
+// seriesSet holds the series of one body, each with its timestamp. Of equal ones,
+// Prometheus keeps the first; the others are duplicates. Equal means the same name and
+// the same labels in any order.
 type seriesSet struct {
 	seed   maphash.Seed
 	byHash map[uint64]place
 }
 
-// place is where a sample stands: indexes into Body.samples and Body.families.
+// place locates a sample: indexes into Body.samples and Body.families.
 type place struct{ sample, family int32 }
 
 func newSeriesSet() seriesSet {
 	return seriesSet{seed: maphash.MakeSeed(), byHash: make(map[uint64]place)}
 }
 
-// add adds s of family f, whose line is l, as the next sample of b. It returns false
-// if the series is there already. Of two series whose 64-bit hashes collide the second
-// is not looked for again: at worst Prometheus drops a duplicate itself.
+// add adds s of family f, whose line is l, as the next sample of b. It returns false if
+// the series is already there. If the 64-bit hashes of two series collide, duplicates
+// of the second one are not found; Prometheus then drops them itself.
 func (set *seriesSet) add(b *Body, f int32, s *sample, l *line) bool {
 	h := set.hash(l, s.under)
 	first, ok := set.byHash[h]
@@ -127,7 +128,7 @@ func (set *seriesSet) add(b *Body, f int32, s *sample, l *line) bool {
 	return b.seriesKey(first.family, &b.samples[first.sample]) != b.seriesKey(f, s)
 }
 
-// hash tells series with their timestamps apart.
+// hash returns a hash of a series and its timestamp.
 func (set *seriesSet) hash(l *line, under metricType) uint64 {
 	h := set.identity(l, under)
 	if len(l.timestamp) > 0 {
@@ -136,7 +137,7 @@ func (set *seriesSet) hash(l *line, under metricType) uint64 {
 	return h
 }
 
-// identity tells series apart. It does not depend on the order of the labels.
+// identity returns a hash of a series. It does not depend on the order of the labels.
 func (set *seriesSet) identity(l *line, under metricType) uint64 {
 	h := maphash.Bytes(set.seed, l.name)
 	for _, p := range l.labels {
@@ -145,7 +146,9 @@ func (set *seriesSet) identity(l *line, under metricType) uint64 {
 	return h
 }
 
-// labelHash is that of the label as a canonical line has it, but for the last quote.
+// labelHash returns a hash of name="value, without the closing quote. The value is
+// unescaped, and a canonical float where the TYPE requires it. It is 0 for an empty
+// value.
 func (set *seriesSet) labelHash(p pair, under metricType) uint64 {
 	if len(p.value) == 0 {
 		return 0
@@ -165,12 +168,12 @@ func (set *seriesSet) labelHash(p pair, under metricType) uint64 {
 	return h.Sum64()
 }
 
-// hashOf is labelHash for a label without escapes that is no float.
+// hashOf is labelHash for the text of a label that has no escapes and is not a float.
 func (set *seriesSet) hashOf(label []byte) uint64 { return maphash.Bytes(set.seed, label) }
 
 // metricHash is equal for the samples of one metric of a family: those with the same
-// labels, but for le, quantile, or the state of a stateset, which has the family's
-// name.
+// labels, except for le, quantile, or the state of a stateset, whose label has the name
+// of the family.
 func (set *seriesSet) metricHash(l *line, typ metricType, family string) uint64 {
 	h := uint64(0)
 	for _, p := range l.labels {
@@ -181,12 +184,13 @@ func (set *seriesSet) metricHash(l *line, typ metricType, family string) uint64 
 	return h
 }
 
-// isPart says whether a label tells the samples of one metric apart.
+// isPart reports whether a label distinguishes the samples of one metric.
 func isPart(label string, typ metricType, family string) bool {
 	return label == typ.floatLabel() || typ == gaugeHistogram && label == "le" || typ == stateset && label == family
 }
 
-// seriesKey is equal for samples of the same series and timestamp. f is the family.
+// seriesKey is equal for samples of the same series and timestamp. f is the index of
+// the family.
 func (b *Body) seriesKey(f int32, s *sample) string {
 	l := b.lineOf(f, s)
 	var labels []string
@@ -208,7 +212,7 @@ func (b *Body) seriesKey(f int32, s *sample) string {
 	return strconv.Quote(string(l.name)) + "{" + strings.Join(labels, ",") + "}" + timestamp
 }
 
-// lineOf takes a sample apart again.
+// lineOf parses a sample of the body again.
 func (b *Body) lineOf(f int32, s *sample) *line {
 	if b.format.syntax != protobuf {
 		return mustScan(b.format.syntax, b.text(s))
@@ -227,7 +231,7 @@ func (b *Body) lineOf(f int32, s *sample) *line {
 	return l
 }
 
-// mustScan takes a canonical line apart. Read has checked it.
+// mustScan parses a canonical line, which Read has checked. It panics on an error.
 func mustScan(in syntax, text []byte) *line {
 	s := scanner{text: append(slices.Clip(text), '\n'), valid: true}
 	var l line

@@ -7,74 +7,75 @@ import (
 	"sync/atomic"
 )
 
-// shape is what bodies have in common in one family: its comment lines, and of its
-// sample lines all but the values. Bodies of one workload differ in little else.
-// Its lines never change: many bodies are read through it at a time.
+// shape is what bodies have in common in one family: its comment lines, and its sample
+// lines without their values. Its lines never change, because many bodies are read
+// through it at the same time.
 type shape struct {
 	index       uint32       // in catalog.shapes
-	number      uint32       // the same in all its versions
-	head        []byte       // the comment lines, as they stand in a body
-	isOdd       bool         // a body with this head must be read as a whole
-	current     *declaration // that the head makes; nil if it makes none
-	families    []family     // of the answer, to which the lines belong; one, mostly
+	number      uint32       // the same in all versions
+	head        []byte       // the comment lines, as in a body
+	isOdd       bool         // the reference engine must read a body with this head
+	current     *declaration // from the head; nil if it has no TYPE
+	families    []family     // of the output, to which the lines belong; usually one
 	claims      []claim
-	isContested *atomic.Bool // another shape has a claim to the same name; the same in all versions
+	isContested *atomic.Bool // another shape claims the same name; shared by all versions
 
 	text     []byte // of all lines
 	lines    []shapeLine
-	names    map[string]sampleName // by the name as it stands in a body
-	bySeries map[uint64]int32      // line by the series' identity
+	names    map[string]sampleName // by the name in a body
+	bySeries map[uint64]int32      // from seriesSet.identity to a line
 
 	// In OpenMetrics, if a metric may have several samples:
 	hasParts  bool
 	metrics   int                 // how many
 	byMetric  map[metricKey]int32 // to shapeLine.metric
-	isGrouped bool                // the lines of each metric stand together
+	isGrouped bool                // the lines of each metric are together
 
 	key        string                // in catalog.byHead
-	beginsBody bool                  // it is of bodies' first families
-	next       atomic.Pointer[shape] // the shape that came next in a body: a guess
-	newer      atomic.Pointer[shape] // the version with more lines that took its place, or nil
+	beginsBody bool                  // learned from the first family of a body
+	next       atomic.Pointer[shape] // the shape that followed in a body: a guess
+	newer      atomic.Pointer[shape] // the version with more lines that replaced it, or nil
 	learner    learner
 }
 
-// shapeLine is a sample line but for its value: offsets into shape.text, each range
-// up to the value, with the blank before it.
+// shapeLine is a sample line without its value: offsets into shape.text. Each range
+// ends before the value, and includes the blank before it.
 type shapeLine struct {
-	start, end          uint32       // as it stands in a body
-	out, insert, outEnd uint32       // as it is written; insert: see writer.sample
+	start, end          uint32       // as in a body
+	out, insert, outEnd uint32       // as written; insert: see appendLabelled
 	family              int32        // in shape.families
-	renamed             int32        // labels that give way to the target's
+	renamed             int32        // how many labels are renamed because of the target's
 	identity            uint64       // see seriesSet.identity
 	metricHash          uint64       // in OpenMetrics: see seriesSet.metricHash
-	metric              int32        // in OpenMetrics: numbers the metrics of the shape
-	values              []labelPlace // of a line that is written as it came; nil of others
+	metric              int32        // in OpenMetrics: the number of its metric in the shape
+	values              []labelPlace // see valuesOf; nil for a line that is not written as received
 }
 
-// labelPlace is where a label stands in a line: offsets from its start.
+// labelPlace locates a label in a line: offsets from the start of the line.
 type labelPlace struct {
 	name, start, end uint16 // of the name, and of the value without its quotes
 	hash             uint64 // see seriesSet.labelHash
 }
 
-// sampleName is what becomes of a name of samples.
+// sampleName is a name of samples, and what it becomes.
 type sampleName struct {
 	written string // as the answer can carry it
 	family  int32  // in shape.families
 	claim   uint32 // see claim.id
-	isSeen  bool   // some line has it; others could, by the TYPE
+	isSeen  bool   // some line has it; else the TYPE allows it
 }
 
-// A claim is a name that no other family of the same body may have, or their lines
-// cannot be understood apart from each other.
+// A claim is a name that no other family of the same body may have. If another one has
+// it, their lines cannot be read independently of each other.
 type claim struct {
-	id       uint32 // of the name, and of what it is the name of, in the catalog
-	isShared bool   // families may have it together that all share it: each says all there is to say of it
+	id       uint32 // number in the catalog of the name and its role
+	isShared bool   // families may have the name if all their claims are shared: each declares all of its metadata
 }
 
 func (s *shape) prefix(i int) []byte { return s.text[s.lines[i].start:s.lines[i].end] }
 
-// written is a line as it is written, up to the value, and where the labels come.
+// written returns line i as it is written, up to the value, and where the labels are
+// inserted.
 func (s *shape) written(i int) (head []byte, insert int) {
 	l := &s.lines[i]
 	return s.text[l.out:l.outEnd], int(l.insert - l.out)
@@ -82,8 +83,8 @@ func (s *shape) written(i int) (head []byte, insert int) {
 
 func (s *shape) length(i int) int { return int(s.lines[i].end - s.lines[i].start) }
 
-// isAt says whether a text begins with a line of the shape. Lines that do not match
-// differ at their end more often than at their beginning.
+// isAt reports whether a text begins with line i of the shape. It compares the end
+// first, where lines that do not match differ more often.
 func (s *shape) isAt(i int, text []byte) bool {
 	prefix := s.prefix(i)
 	n := len(prefix)
@@ -93,10 +94,10 @@ func (s *shape) isAt(i int, text []byte) bool {
 	return string(text[:n]) == string(prefix)
 }
 
-// isEmpty says whether it was learned where the family had no samples.
+// isEmpty reports whether the shape was learned from a family without samples.
 func (s *shape) isEmpty() bool { return len(s.lines) == 0 && !s.isOdd }
 
-// size is about the memory that it takes, in bytes.
+// size returns about how much memory the shape takes, in bytes.
 func (s *shape) size() int { return 500 + len(s.head) + len(s.text) + 150*len(s.lines) }
 
 func (s *shape) typ() metricType {
@@ -106,8 +107,9 @@ func (s *shape) typ() metricType {
 	return s.current.typ
 }
 
-// learn makes a shape of the lines of one family, which begin with its head, and
-// maybe a body. It returns nil if the reference engine would refuse or drop any of them.
+// learn creates a shape from the lines of one family, which begin with its head;
+// beginsBody, if they begin a body. It returns nil for lines that a shape cannot
+// represent, for example if the reference engine would reject or drop one of them.
 func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	p := newParser(bytes.Clone(lines), c.key.in, Options{Format: c.key.out, Labels: c.labels})
 	p.series.seed = c.seed
@@ -134,7 +136,8 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	if p.exported() > 0 && len(s.families) > 1 || len(s.families) > maxRun {
 		return nil
 	}
-	// The TYPE of the family before would hold on, or another name is declared.
+	// Other names are declared, or the TYPE of the previous family would stay in
+	// effect.
 	s.isOdd = len(p.declared) > 1 || p.current == nil && (len(p.declared) > 0 || !beginsBody)
 	return s
 }
@@ -162,7 +165,8 @@ func (s *shape) add(p *parser, renamed int32) {
 	s.lines = append(s.lines, line)
 }
 
-// valuesOf finds the labels of a canonical line. It returns nil if a value has escapes.
+// valuesOf locates the labels of a canonical line. It returns nil if a value has
+// escapes, or if the line is too long for labelPlace.
 func valuesOf(l *line, series *seriesSet, under metricType) []labelPlace {
 	if l.end-l.start > math.MaxUint16 || len(l.labels) > math.MaxUint8 {
 		return nil
@@ -180,8 +184,8 @@ func valuesOf(l *line, series *seriesSet, under metricType) []labelPlace {
 	return values
 }
 
-// addUnseenNames adds the names that samples of the declared family can have besides
-// those that its lines have.
+// addUnseenNames adds the names that samples of the declared family may have in
+// addition to those of its lines.
 func (s *shape) addUnseenNames(p *parser) {
 	if s.current == nil {
 		return
@@ -195,7 +199,7 @@ func (s *shape) addUnseenNames(p *parser) {
 	}
 }
 
-// complete fills in what follows from the lines. The catalog must be locked.
+// complete fills in what is derived from the lines. The catalog must be locked.
 func (s *shape) complete(c *catalog) {
 	claims := map[uint32]bool{}
 	claimName := func(kind, name string, isShared bool) {
@@ -208,7 +212,7 @@ func (s *shape) complete(c *catalog) {
 		f.shape, f.index, f.id = s, int32(i), c.families
 		c.families++
 		claimName("family ", f.name, false)
-		if f.declared == nil { // may be declared elsewhere
+		if f.declared == nil { // another family may declare it
 			claimName("declared ", f.name, false)
 		}
 	}
@@ -244,8 +248,8 @@ func (s *shape) complete(c *catalog) {
 	s.numberMetrics()
 }
 
-// numberMetrics numbers the metrics of the lines, and finds whether those of each stand
-// together.
+// numberMetrics numbers the metrics of the lines, and determines whether those of each
+// metric are together.
 func (s *shape) numberMetrics() {
 	s.isGrouped = true
 	if !s.hasParts {

@@ -7,30 +7,31 @@ import (
 
 // packedLine is one line of a visit.
 type packedLine struct {
-	known    int    // of the shape, or -1
-	family   int32  // of the shape; -1 for what is no sample
-	raw, out []byte // the tail of a known line, all of another: as it came, and as it is written
-	insert   int    // of another line, see writer.sample
+	known    int    // index of the line in the shape, or -1
+	family   int32  // index in shape.families; -1 for a line that is not a sample
+	raw, out []byte // as received and as written: the tail of a known line, the whole of another one
+	insert   int    // of a line that is not known: see appendLabelled
 }
 
-// unpacker goes through the lines of a visit.
+// unpacker iterates over the lines of a visit.
 type unpacker struct {
 	shape *shape
 	ops   []byte
-	next  int // line of the shape
-	left  int // lines of the run
+	next  int // the next line of the shape
+	left  int // lines left in the run
 
-	text []byte // of a variant, to be used again
+	text []byte // of a variant, reused
 }
 
 func (p *packed) unpack(s *shape, at uint32) unpacker {
 	return unpacker{shape: s, ops: p.chunks[at>>placeBits][at&(1<<placeBits-1):]}
 }
 
-// startsWithSample says whether the visit's first operation is a sample's.
+// startsWithSample reports whether the first operation of the visit is a run or a line
+// that the shape does not have. Both are samples.
 func (u *unpacker) startsWithSample() bool { return u.ops[0]&3 == opRun || u.ops[0]&3 == opExtra }
 
-// op is the next operation, if no line of a run is left: see opEnd.
+// op returns the next operation (see opEnd). No line of a run may be left.
 func (u *unpacker) op() uint16 { return binary.LittleEndian.Uint16(u.ops) }
 
 func (u *unpacker) string() []byte {
@@ -50,7 +51,7 @@ func (u *unpacker) number() int {
 	return int(number)
 }
 
-// variant takes a variant.
+// variant consumes a variant.
 func (u *unpacker) variant(l *packedLine) {
 	u.next = u.number()
 	line, rest := &u.shape.lines[u.next], u.shape.prefix(u.next)
@@ -72,15 +73,15 @@ func (u *unpacker) variant(l *packedLine) {
 	}
 }
 
-// replacement takes one of a variant: what stands before it in the rest of the shape's
-// line, the value that replaces the one there, and what stands behind that.
+// replacement consumes one replaced value of a variant. It returns what precedes it in
+// the rest of the line of the shape, the value that replaces it, and what follows it.
 func (u *unpacker) replacement(rest []byte) (before, value, behind []byte) {
 	start := u.number()
 	end := start + u.number()
 	return rest[:start], u.string(), rest[end:]
 }
 
-// tail takes a tail, as it came and as it is written.
+// tail consumes a tail, and returns it as received and as written.
 func (u *unpacker) tail() (raw, out []byte) {
 	n := int(u.ops[0])
 	if n != longTail {
@@ -96,7 +97,7 @@ func (u *unpacker) tail() (raw, out []byte) {
 	return raw, out
 }
 
-// inRun goes on to the next line if it is in a run, and says whether it is.
+// inRun advances to the next line, if it is in a run, and reports whether it is.
 func (u *unpacker) inRun() bool {
 	for u.left == 0 {
 		switch op := u.op(); {
@@ -114,8 +115,8 @@ func (u *unpacker) inRun() bool {
 	return true
 }
 
-// line takes the next line in the order in which they came, and returns false if there
-// is none.
+// line consumes the next line, in the order of the body. It returns false if there is
+// none.
 func (u *unpacker) line(l *packedLine) bool {
 	if u.inRun() {
 		*l = packedLine{known: u.next, family: u.shape.lines[u.next].family}
@@ -151,7 +152,7 @@ func (u *unpacker) skipTail() {
 	u.tail()
 }
 
-// isAtEnd says whether there is no line any more.
+// isAtEnd reports whether no line is left.
 func (u *unpacker) isAtEnd() bool {
 	return u.left == 0 && u.op()&3 == opEnd
 }

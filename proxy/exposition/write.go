@@ -3,12 +3,12 @@ package exposition
 import "io"
 
 // writeSize is how many bytes are collected before they are written. net/http makes two
-// system calls of each piece, so that small ones cost: of 128 KiB, a tenth of the whole
-// scrape more.
+// system calls per write, so small writes are expensive: with 128 KiB, a whole scrape
+// takes a tenth longer.
 const writeSize = 512 << 10
 
-// WriteTo writes the answer in pieces of about 512 KiB. The same parts give the
-// same bytes.
+// WriteTo writes the output in pieces of about 512 KiB. The same parts give the same
+// bytes.
 func (m *Merged) WriteTo(w io.Writer) (int64, error) {
 	out := writer{w: w, syntax: m.format.syntax}
 	if m.pools != nil {
@@ -62,7 +62,8 @@ func (m *Merged) writeText(out *writer, f *mergedFamily) {
 	}
 }
 
-// isPlain says whether all lines of packed bodies are written as they are.
+// isPlain reports whether the lines are from packed bodies, and are all written
+// unchanged under that TYPE.
 func (s *selection) isPlain(typ metricType) bool {
 	if s.family.shape == nil || s.name != "" {
 		return false
@@ -78,8 +79,8 @@ func upLine(up bool) string {
 	return upName + " 0"
 }
 
-// withCanonicalFloat rewrites a line as Prometheus would have read it where it
-// stood, under a histogram or summary, for a place under another TYPE.
+// withCanonicalFloat rewrites a line as Prometheus would have read it in its body,
+// under a histogram or summary, because it is written under another TYPE.
 func withCanonicalFloat(in syntax, text []byte, label string) ([]byte, int) {
 	l := mustScan(in, text)
 	for i, p := range l.labels {
@@ -90,8 +91,8 @@ func withCanonicalFloat(in syntax, text []byte, label string) ([]byte, int) {
 	return l.appendTo(nil)
 }
 
-// writer collects lines or messages and writes them in pieces. After an error it
-// does nothing.
+// writer collects lines or messages and writes them in pieces. After an error it drops
+// them.
 type writer struct {
 	w       io.Writer
 	syntax  syntax
@@ -135,9 +136,9 @@ func (out *writer) sample(text []byte, insert int, labels Labels) {
 	out.flushIfFull()
 }
 
-// appendLabelled appends a canonical line, or what stands in it before the value, with
-// labels put in at insert: behind the brace that opens, behind a quoted name, or in
-// braces of their own.
+// appendLabelled appends a canonical line, or its part before the value, with the
+// labels inserted at insert: after the opening brace, after a quoted name, or in braces
+// of their own.
 func appendLabelled(dst, text []byte, insert int, labels []byte) []byte {
 	dst = append(dst, text[:insert]...)
 	if len(labels) > 0 {
