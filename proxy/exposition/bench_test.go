@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// benchBody is about 60 KB in 700 samples: a node exporter's.
+// benchBody returns about 60 KB with 700 samples, like the exposition of a node
+// exporter.
 func benchBody() string {
 	var b strings.Builder
 	for i := range 100 {
@@ -44,7 +45,7 @@ func BenchmarkReader(b *testing.B) {
 	}
 }
 
-// BenchmarkMergePacked merges and writes 100 bodies.
+// BenchmarkMergePacked merges and writes 100 packed bodies.
 func BenchmarkMergePacked(b *testing.B) {
 	body := benchBody()
 	var parts []Part
@@ -83,8 +84,8 @@ func BenchmarkMerge(b *testing.B) {
 	}
 }
 
-// No object is made per sample, in reading, merging and writing: more samples of the
-// same families take hardly more allocations.
+// Reading, merging and writing create no object per sample: more samples of the same
+// families take hardly more allocations.
 func TestAllocations(t *testing.T) {
 	body := func(samples int) string {
 		var b strings.Builder

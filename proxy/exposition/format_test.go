@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// What Prometheus 3.15 sends by default.
+// prometheusAccept is the default Accept header of Prometheus 3.15.
 const prometheusAccept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,application/openmetrics-text;version=0.0.1;q=0.6,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
 
 func TestNegotiate(t *testing.T) {
@@ -25,7 +25,7 @@ func TestNegotiate(t *testing.T) {
 		prometheusAccept:   om,
 		"text/plain;version=0.0.4;q=0.4,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5": om,
 		"text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4":                      plain,
-		"text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.5":                      plain, // the first of equals
+		"text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.5":                      plain, // of equal q, the first
 		"application/openmetrics-text;version=1.0.0;q=0,text/plain;q=0.1":                                      plain, // 0 is not acceptable
 		"Application/OpenMetrics-Text;Version=1.0.0;Q=0,text/plain;Q=0.1":                                      plain,
 		"application/openmetrics-text;version=2.0.0,text/plain;version=0.0.4;q=0.1":                            plain, // a draft
@@ -48,7 +48,7 @@ func TestTargetsAreAskedForWhatTheAnswerCanCarry(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := Negotiate("").Accept(); strings.Contains(got, "openmetrics") || !strings.Contains(got, "escaping=underscores") {
-		t.Errorf("for text targets are asked for %s", got)
+		t.Errorf("the Accept header for text output is %s", got)
 	}
 }
 
@@ -59,7 +59,8 @@ func TestEscaping(t *testing.T) {
 	for scheme, want := range map[model.EscapingScheme]string{
 		model.NoEscaping: "# HELP \"a.b\" Dotted.\n# TYPE \"a.b\" histogram\n" +
 			"{\"a.b_bucket\",pod=\"a\",le=\"+Inf\",\"x.y\"=\"1\",x_y=\"2\",\"c:d\"=\"3\"} 1\n{\"a.b\",pod=\"a\",x=\"1\"} 3\n# TYPE a_b untyped\na_b{pod=\"a\",x=\"1\"} 2\n",
-		// a.b and a_b become one family, and one series of each name: the first stays.
+		// a.b and a_b become one family with two equal series, of which the first one
+		// stays.
 		model.UnderscoreEscaping: "# HELP a_b Dotted.\n# TYPE a_b histogram\na_b_bucket{pod=\"a\",le=\"+Inf\",x_y=\"1\",exported_x_y=\"2\",c_d=\"3\"} 1\na_b{pod=\"a\",x=\"1\"} 2\n",
 		model.DotsEscaping: "# TYPE a_b untyped\na_b{pod=\"a\",x=\"1\"} 2\n# HELP a_dot_b Dotted.\n# TYPE a_dot_b histogram\n" +
 			"a_dot_b_bucket{pod=\"a\",le=\"+Inf\",x_dot_y=\"1\",x_y=\"2\",c_d=\"3\"} 1\na_dot_b{pod=\"a\",x=\"1\"} 3\n",
@@ -77,7 +78,7 @@ func TestEscaping(t *testing.T) {
 	}
 }
 
-// Prometheus multiplies seconds by 1000 and cuts off what is behind the point.
+// Prometheus multiplies seconds by 1000 and truncates the result.
 func TestSecondsRoundTrip(t *testing.T) {
 	for millis := int64(1_700_000_000_000); millis < 1_700_000_100_000; millis += 7 {
 		text, ok := appendSeconds(nil, millis)

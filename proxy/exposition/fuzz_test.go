@@ -12,9 +12,9 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 )
 
-// FuzzMerge merges two bodies, each for two targets, in every format and escaping.
-// What comes out must be readable, hold all samples, and stay the same when it is
-// merged again.
+// FuzzMerge merges two bodies, one of them for two targets, in text and OpenMetrics
+// with every escaping. The output must be readable, contain all samples, and stay the
+// same when it is merged again. Both engines must agree.
 func FuzzMerge(f *testing.F) {
 	all := bodies(f)
 	for i, b := range all {
@@ -42,26 +42,26 @@ func FuzzMerge(f *testing.F) {
 		r, first, second := NewReader(32<<20), testBody{"a", isReadBy[aIsOpenMetrics], a}, testBody{"b", isReadBy[bIsOpenMetrics], b}
 		checkSame(t, r, format, first, second)
 		checkSame(t, r, format, second, first, first)
-		checkSame(t, r, format, second, second, first) // read along the ones before, or not
+		checkSame(t, r, format, second, second, first) // perhaps read along the previous ones
 		answer := write(t, Merge(format, parts))
 		again, err := Read(strings.NewReader(answer), Options{Format: format, ContentType: format.ContentType()})
 		if err != nil {
-			t.Fatalf("the answer is not readable: %v\n%s", err, answer)
+			t.Fatalf("the output is not readable: %v\n%s", err, answer)
 		}
 		if again.Samples() != samples {
 			t.Fatalf("%d samples went in, %d came out\n%s", samples, again.Samples(), answer)
 		}
 		if len(again.conflicts) != 0 || len(again.rewritten) != 0 && format.escaping != model.NoEscaping {
-			t.Fatalf("the answer is not as it should be: conflicts %v, lines that are not canonical %q\n%s", again.conflicts, again.rewritten, answer)
+			t.Fatalf("the output has conflicts %v, and these lines that are not canonical: %q\n%s", again.conflicts, again.rewritten, answer)
 		}
 		if second := write(t, Merge(format, []Part{{Body: again}})); !slices.Equal(sortedLines(second), sortedLines(answer)) {
-			t.Fatalf("merged again it differs\n%s\n%s", second, answer)
+			t.Fatalf("the output merged again differs:\n%s\nwant\n%s", second, answer)
 		}
 	})
 }
 
-// FuzzProtobuf reads a body in protobuf for an answer in every format. What is
-// written must be readable, and in protobuf hold all samples.
+// FuzzProtobuf reads a protobuf body for output in every format. The output must be
+// readable and contain all samples that Read counted.
 func FuzzProtobuf(f *testing.F) {
 	for _, families := range [][]string{
 		{
@@ -103,7 +103,7 @@ func FuzzProtobuf(f *testing.F) {
 			answer := write(t, Merge(format, []Part{{Labels: labels, HasUp: true, Body: read}}))
 			again, err := Read(strings.NewReader(answer), Options{Format: format, ContentType: format.ContentType()})
 			if err != nil {
-				t.Fatalf("the answer is not readable: %v\n%q", err, answer)
+				t.Fatalf("the output is not readable: %v\n%q", err, answer)
 			}
 			if again.Samples() != 1+read.Samples() || len(again.conflicts) != 0 {
 				t.Fatalf("%d samples went in, %d came out, with conflicts %v\n%q", 1+read.Samples(), again.Samples(), again.conflicts, answer)
@@ -112,8 +112,8 @@ func FuzzProtobuf(f *testing.F) {
 	})
 }
 
-// sortedLines leaves out where the family up stands: without targets of its own it
-// is a family as any other.
+// sortedLines makes the position of the family up irrelevant: without an up of its own,
+// the proxy treats it like any other family.
 func sortedLines(s string) []string {
 	return slices.Sorted(strings.SplitSeq(s, "\n"))
 }

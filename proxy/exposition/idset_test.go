@@ -12,7 +12,7 @@ func TestIDSet(t *testing.T) {
 	for round := range 50 {
 		want := map[uint64]bool{}
 		for range rng.IntN(500) {
-			id := rng.Uint64N(2000) << (10 * (round % 3)) // low bits may all be the same
+			id := rng.Uint64N(2000) << (10 * (round % 3)) // the low bits may all be equal
 			if s.has(id) != want[id] {
 				t.Fatalf("has(%d) is %v, want %v", id, s.has(id), want[id])
 			}
@@ -25,7 +25,7 @@ func TestIDSet(t *testing.T) {
 			t.Errorf("count is %d, want %d", s.count, len(want))
 		}
 		if round == 30 {
-			s.round = ^uint32(0) - 2 // it goes round soon
+			s.round = ^uint32(0) - 2 // overflows soon
 			s.slots = nil
 		}
 		s.clear()

@@ -16,16 +16,16 @@ import (
 
 var update = flag.Bool("update", false, "write the answers of testdata/merge anew")
 
-// answers are the formats that each scenario is merged into.
+// answers are the output formats that each scenario is merged into.
 var answers = map[string]Format{
 	"text":        Negotiate(""),
 	"openmetrics": Negotiate("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"),
 }
 
-// TestMerge runs the scenarios of testdata/merge. A file named LABELS is the body of
-// a target with these labels, "LABELS openmetrics" one in OpenMetrics, "LABELS down"
-// a target that is down. What they merge to in each format, and what had to be
-// resolved, is in files named after the format.
+// TestMerge runs the scenarios in testdata/merge. A file named LABELS is the body of a
+// target with these labels, "LABELS openmetrics" is one in OpenMetrics, and "LABELS
+// down" is a target that is down. Files named after an output format contain the
+// expected output and the conflicts.
 func TestMerge(t *testing.T) {
 	files, err := filepath.Glob("testdata/merge/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -98,7 +98,7 @@ func partOf(t *testing.T, f txtar.File, format Format) Part {
 	return Part{Labels: labels, HasUp: true, Up: true, Body: body}
 }
 
-// labelsOf reads a=x,b=y.
+// labelsOf parses labels like a=x,b=y.
 func labelsOf(s string) Labels {
 	var labels []Label
 	for pair := range strings.SplitSeq(s, ",") {
@@ -122,7 +122,7 @@ func write(t testing.TB, m *Merged) string {
 	var out bytes.Buffer
 	n, err := m.WriteTo(&out)
 	if err != nil || n != int64(out.Len()) {
-		t.Fatalf("WriteTo says %d bytes and %v, wrote %d", n, err, out.Len())
+		t.Fatalf("WriteTo returned %d bytes and %v, wrote %d", n, err, out.Len())
 	}
 	return out.String()
 }

@@ -15,8 +15,8 @@ import (
 	"testing/iotest"
 )
 
-// testBody is a body of testdata/bodies: NAME.txt in text, NAME.om in OpenMetrics.
-// Each name that begins with bad breaks a rule of its format.
+// testBody is a body in testdata/bodies: NAME.txt in text, NAME.om in OpenMetrics. A
+// body whose name begins with bad breaks a rule of its format.
 type testBody struct{ name, contentType, text string }
 
 func bodies(tb testing.TB) []testBody {
@@ -55,7 +55,7 @@ func TestReadAcceptsAndRefuses(t *testing.T) {
 	}
 }
 
-// What a target sends must not fill the log.
+// A target must not be able to fill the log.
 func TestErrorsAreShort(t *testing.T) {
 	long := strings.Repeat("\x01", 1<<20)
 	name := strings.Repeat("n", 1<<20)
@@ -149,11 +149,11 @@ func TestReadSaysWhere(t *testing.T) {
 
 func TestReadLimits(t *testing.T) {
 	if _, err := Read(strings.NewReader("a 1\nb 1\n"), Options{ContentType: textType, MaxSamples: 2}); err != nil {
-		t.Errorf("two samples of two: %v", err)
+		t.Errorf("two samples, limit 2: %v", err)
 	}
-	// Duplicates count: they are exposed.
+	// Duplicates count, because they are exposed.
 	if _, err := Read(strings.NewReader("a 1\na 1\na 1\n"), Options{ContentType: textType, MaxSamples: 2}); !errors.Is(err, ErrTooManySamples) || !strings.Contains(err.Error(), "SAMPLE_LIMIT, which is 2") {
-		t.Errorf("three samples of two: %v", err)
+		t.Errorf("three samples, limit 2: %v", err)
 	}
 	if _, err := Read(iotest.ErrReader(io.ErrUnexpectedEOF), Options{ContentType: textType}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("error of the reader: %v", err)
@@ -203,11 +203,11 @@ func TestCanonicalFloat(t *testing.T) {
 			want += ".0"
 		}
 		if err != nil || want != string(s) {
-			t.Fatalf("%s is called canonical, and is %s, %v", s, want, err)
+			t.Fatalf("%s counts as canonical, but is %s, %v", s, want, err)
 		}
 	}
 	if short < 1000 {
-		t.Errorf("%d numbers were tried", short)
+		t.Errorf("only %d numbers were tried", short)
 	}
 	for number, want := range map[string]string{"": "", "0.": "0.0", ".5": "0.5", "1": "1.0", "-0": "0.0", "0.05": "0.05", "1e3": "1000.0", "5e6": "5e+06", "+Inf": "+Inf", "x": "x"} {
 		if got := canonicalFloat(number); got != want {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// checkSame reads bodies with both engines and checks that they say the same of each,
-// and merge to the same bytes.
+// checkSame reads bodies with both engines and checks that the results are equal and
+// merge to the same bytes.
 func checkSame(t testing.TB, r *Reader, format Format, bodies ...testBody) {
 	t.Helper()
 	var want, got []Part
@@ -23,7 +23,7 @@ func checkSame(t testing.TB, r *Reader, format Format, bodies ...testBody) {
 		theirs, err := Read(strings.NewReader(b.text), opts)
 		ours, ourErr := r.Read(strings.NewReader(b.text), opts)
 		if fmt.Sprint(err) != fmt.Sprint(ourErr) {
-			t.Fatalf("%s: the reference says %v, the reader %v\n%q", b.name, err, ourErr, b.text)
+			t.Fatalf("%s: the reference engine returns %v, the Reader %v\n%q", b.name, err, ourErr, b.text)
 		}
 		if err != nil {
 			continue
@@ -37,7 +37,7 @@ func checkSame(t testing.TB, r *Reader, format Format, bodies ...testBody) {
 	wanted, merged := Merge(format, want), Merge(format, got)
 	if a, b := write(t, wanted), write(t, merged); a != b {
 		ours, theirs := firstDifference(b, a)
-		t.Fatalf("the reader's answer is another:\n%s\nwant\n%s\nof %q", ours, theirs, bodies)
+		t.Fatalf("the output of the Reader differs:\n%s\nwant\n%s\nfor %q", ours, theirs, bodies)
 	}
 	if !reflect.DeepEqual(wanted.Conflicts(), merged.Conflicts()) {
 		t.Fatalf("conflicts %v, want %v", merged.Conflicts(), wanted.Conflicts())
@@ -45,7 +45,7 @@ func checkSame(t testing.TB, r *Reader, format Format, bodies ...testBody) {
 	merged.Release()
 }
 
-// firstDifference returns the first lines in which two texts differ.
+// firstDifference returns the first lines that differ in two texts.
 func firstDifference(a, b string) (string, string) {
 	as, bs := strings.SplitAfter(a, "\n"), strings.SplitAfter(b, "\n")
 	for i := range min(len(as), len(bs)) {
@@ -61,7 +61,7 @@ func TestReaderEqualsReference(t *testing.T) {
 	for name, format := range answers {
 		t.Run(name, func(t *testing.T) {
 			r := NewReader(32 << 20)
-			for range 2 { // the second time shapes are known
+			for range 2 { // the second time the shapes exist
 				for _, b := range all {
 					checkSame(t, r, format, b)
 				}
@@ -73,7 +73,7 @@ func TestReaderEqualsReference(t *testing.T) {
 	}
 }
 
-// Bodies that deviate from the ones before in every way.
+// Bodies deviate from previous ones in every way.
 func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
 	all := bodies(t)
 	for name, format := range answers {
@@ -89,8 +89,8 @@ func TestReaderEqualsReferenceWhereBodiesDeviate(t *testing.T) {
 	}
 }
 
-// Shapes of several programs, and of what they have in common, contest names, get newer
-// versions, and fill a catalog.
+// Shapes of several programs, and of families that they have in common, contest names,
+// get newer versions, and fill a catalog.
 func TestReaderEqualsReferenceWhereProgramsMix(t *testing.T) {
 	all := bodies(t)
 	for seed := range uint64(40) {
@@ -106,8 +106,7 @@ func TestReaderEqualsReferenceWhereProgramsMix(t *testing.T) {
 	}
 }
 
-// What a target answers is read along what it answered last, and that may be like it or
-// not.
+// A body is read along the last body of its target, which it may resemble or not.
 func TestReaderEqualsReferenceAlongLastBodies(t *testing.T) {
 	for seed := range uint64(20) {
 		for contentType, end := range map[string]string{textType: "", openMetricsType: "# EOF\n"} {
@@ -134,7 +133,7 @@ func TestReaderEqualsReferenceAlongLastBodies(t *testing.T) {
 	}
 }
 
-// randomProgram is the lines of some families, as a program would have them.
+// randomProgram returns the lines of some families, as a program might expose them.
 func randomProgram(rng *rand.Rand) []string {
 	var lines []string
 	for f := range 2 + rng.IntN(4) {
@@ -165,7 +164,7 @@ func randomProgram(rng *rand.Rand) []string {
 	return lines
 }
 
-// deviateMuch changes a good part of the sample lines.
+// deviateMuch changes many of the sample lines.
 func deviateMuch(rng *rand.Rand, lines []string) []string {
 	for range len(lines) / 3 {
 		lines = withOneChange(rng, lines, lines)
@@ -192,7 +191,7 @@ func withOneChange(rng *rand.Rand, lines, base []string) []string {
 		lines[i] = strings.Replace(line, "\",", "\\\\\",", 1) // an escape
 	case 5:
 		name, _, _ := strings.Cut(line, "{")
-		for _, other := range base { // of the same family, mostly
+		for _, other := range base { // usually of the same family
 			if strings.HasPrefix(other, name[:2]) && rng.IntN(3) == 0 {
 				return slices.Insert(lines, i, strings.Replace(other, "\",", fmt.Sprintf("-y%d\",", rng.IntN(100)), 1))
 			}
@@ -205,8 +204,8 @@ func withOneChange(rng *rand.Rand, lines, base []string) []string {
 	return lines
 }
 
-// withOtherValues changes the value of each sample line, and now and then it is an
-// unusual one.
+// withOtherValues changes the value of each sample line, occasionally to an unusual
+// one.
 func withOtherValues(rng *rand.Rand, lines []string) []string {
 	lines = slices.Clone(lines)
 	for i, line := range lines {
@@ -224,7 +223,7 @@ func withOtherValues(rng *rand.Rand, lines []string) []string {
 	return lines
 }
 
-// A family's number must fit into an operation.
+// The index of a family must fit into an operation.
 func TestReaderTakesManyFamilies(t *testing.T) {
 	r := NewReader(32 << 20)
 	var body strings.Builder
@@ -242,12 +241,12 @@ func TestReaderTakesManyFamilies(t *testing.T) {
 			t.Fatal(err)
 		}
 		if a, b := write(t, Merge(Format{}, []Part{{Body: want}})), write(t, Merge(Format{}, []Part{{Body: got}})); a != b {
-			t.Errorf("with %q they differ", further)
+			t.Errorf("with %q, the output of the Reader differs", further)
 		}
 	}
 }
 
-// Many read through the same shapes, while others add to them.
+// Many goroutines read through the same shapes while others add to them.
 func TestReaderIsSafeForConcurrentUse(t *testing.T) {
 	all := bodies(t)
 	r := NewReader(32 << 20)
@@ -265,7 +264,8 @@ func TestReaderIsSafeForConcurrentUse(t *testing.T) {
 	}
 }
 
-// deviate drops, repeats, moves, changes and borrows lines of a body.
+// deviate drops, repeats, swaps and changes lines of a body, and inserts lines of
+// others.
 func deviate(rng *rand.Rand, b testBody, all []testBody) testBody {
 	lines := strings.SplitAfter(b.text, "\n")
 	for range 1 + rng.IntN(4) {
@@ -292,8 +292,8 @@ func deviate(rng *rand.Rand, b testBody, all []testBody) testBody {
 	return testBody{b.name + " deviating", b.contentType, strings.Join(lines, "")}
 }
 
-// unknownLines counts the lines of a body that its shapes do not have, and returns -1
-// for one that the reference engine read.
+// unknownLines returns how many lines of a body its shapes do not have, or -1 for a
+// body that the reference engine read.
 func unknownLines(b *Body) int {
 	if b.packed == nil {
 		return -1
@@ -311,7 +311,7 @@ func unknownLines(b *Body) int {
 	return n
 }
 
-// The first body that comes may be the odd one.
+// The first body of a family may be unusual.
 func TestReaderLearnsWhatIsCommon(t *testing.T) {
 	r := NewReader(32 << 20)
 	bodies := 0
@@ -326,7 +326,7 @@ func TestReaderLearnsWhatIsCommon(t *testing.T) {
 	}
 	common := []string{"h_sum{p=\"1\"} 1\n", "h_sum{p=\"2\"} 1\n", "h_sum{p=\"3\"} 1\n"}
 	if n := read("h_sum{p=\"odd\"} 1\n"); n != 0 {
-		t.Errorf("%d unknown lines in a body that is learned", n)
+		t.Errorf("%d unknown lines in the body that the shape is learned from, want 0", n)
 	}
 	for i := range learningVisits {
 		if n := read(append(common, fmt.Sprintf("h_sum{p=\"x%d\"} 1\n", i))...); n != 4 {
@@ -337,17 +337,17 @@ func TestReaderLearnsWhatIsCommon(t *testing.T) {
 		t.Errorf("%d unknown lines after learning, want 1", n)
 	}
 	if n := read("h_count 1\n"); n != 1 {
-		t.Errorf("%d unknown lines of another name of the family, want 1", n)
+		t.Errorf("%d unknown lines with another name of the family, want 1", n)
 	}
 	if n := read("foreign 1\n"); n != -1 {
-		t.Errorf("%d unknown lines of an unknown name, want the reference engine", n)
+		t.Errorf("%d unknown lines with an unknown name, want -1 (the reference engine)", n)
 	}
 	if n := read("foreign 2\n"); n != 0 {
-		t.Errorf("%d unknown lines of a known name", n)
+		t.Errorf("%d unknown lines with a known name, want 0", n)
 	}
 }
 
-// Shapes that no body has any more do not keep others out for ever.
+// Shapes that no body has any more must not keep others out forever.
 func TestReaderForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewReader(10_000)
@@ -362,20 +362,21 @@ func TestReaderForgets(t *testing.T) {
 			isPacked(fmt.Sprintf("old_%d", i))
 		}
 		if isPacked("new") {
-			t.Error("there is no limit")
+			t.Error("the limit has no effect")
 		}
 		if !isPacked("old_0") {
-			t.Error("what is known is forgotten")
+			t.Error("a shape was dropped before the catalog was replaced")
 		}
 		time.Sleep(renewal + time.Second)
 		if !isPacked("new") {
-			t.Error("what is old is not forgotten")
+			t.Error("the full catalog was not replaced")
 		}
 	})
 }
 
-// The last body of a target is kept if it deviates from its shapes, and until nobody needs
-// it any more. What is as it was then needs no learning.
+// The last body of a target is kept if it deviates from its shapes, until the next one
+// is read or it is too old. A next body that deviates in the same way needs no
+// learning.
 func TestReaderKeepsLastBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewReader(32 << 20)
@@ -388,7 +389,7 @@ func TestReaderKeepsLastBodies(t *testing.T) {
 		}
 		read("a", "m{x=\"1\"} 1\nm{x=\"2\"} 1\n").Release()
 		if n := r.LastBodies(); n != 0 {
-			t.Errorf("%d bytes are kept of a body that is its shapes", n)
+			t.Errorf("%d bytes are kept of a body that does not deviate", n)
 		}
 		read("b", "m{x=\"1\"} 1\nm{x=\"b\"} 1\n").Release()
 		kept := r.LastBodies()
@@ -399,7 +400,7 @@ func TestReaderKeepsLastBodies(t *testing.T) {
 		visits := learner.visits
 		again := read("b", "m{x=\"1\"} 3\nm{x=\"b\"} 4\n")
 		if r.LastBodies() != 0 || learner.visits != visits {
-			t.Errorf("%d bytes are kept while they are in use, %d visits with unknown lines, want 0 and %d", r.LastBodies(), learner.visits, visits)
+			t.Errorf("%d bytes are kept while the body is in use, %d visits with unknown lines, want 0 and %d", r.LastBodies(), learner.visits, visits)
 		}
 		again.Release()
 		time.Sleep(keptAlong * 3 / 4)
@@ -410,16 +411,16 @@ func TestReaderKeepsLastBodies(t *testing.T) {
 		time.Sleep(keptAlong * 3 / 4)
 		read("c", "m{x=\"c\"} 1\n").Release()
 		if n := r.LastBodies(); n != kept {
-			t.Errorf("%d bytes are kept when a target has gone, want %d", n, kept)
+			t.Errorf("%d bytes are kept after a target is gone, want %d", n, kept)
 		}
 		r.DropFree()
 		if r.LastBodies() != 0 || r.KeptMemory() != 0 {
-			t.Errorf("%d and %d bytes are kept after all was dropped", r.LastBodies(), r.KeptMemory())
+			t.Errorf("%d and %d bytes are kept after DropFree", r.LastBodies(), r.KeptMemory())
 		}
 	})
 }
 
-// A body comes in pieces of any size.
+// A body may arrive in pieces of any size.
 func TestReaderReadsPieces(t *testing.T) {
 	for _, b := range bodies(t) {
 		for name, format := range answers {
