@@ -40,7 +40,7 @@
 // engine. It streams later bodies through the shapes, and stores of a body only what
 // the shapes do not contain:
 //
-//	the body as received                      its shapes, for all bodies      the packed body
+//	the body as received                      its shapes, for all bodies          the packed body
 //	-------------------------------------     -------------------------------     -----------
 //	# HELP http_requests_total Requests.  ┐
 //	# TYPE http_requests_total counter    ┴   head of shape 7                     visit 7:
@@ -71,8 +71,9 @@
 // A body is odd if it cannot be read family by family, for example because a family is
 // in two places, two families use the same name, a TYPE is missing, or there is a
 // syntax error. Packing loses nothing, so the packer restores what it has packed, and
-// the reference engine reads the body. No rule is implemented twice, because shapes
-// handle the plain case only. FuzzMerge and the tests of Reader compare both engines.
+// the reference engine reads the body. Shapes handle the plain case only, and leave
+// every other decision to the reference engine. FuzzMerge and the tests of Reader
+// compare both engines.
 //
 // The package contains nothing about HTTP or Kubernetes and imports no other package of
 // this project.

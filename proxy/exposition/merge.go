@@ -71,7 +71,7 @@ func (m *Merged) Conflicts() []Conflict { return m.conflicts }
 type mergedFamily struct {
 	name    string // as on its TYPE line
 	help    string // empty if there is none
-	unit    string // OpenMetrics; empty if there is none
+	unit    string // never set in text; empty if there is none
 	typ     metricType
 	isOurs  bool // up: each part's own sample precedes those of its body
 	sources []selection

@@ -12,7 +12,7 @@ import (
 const (
 	readSize  = 128 << 10           // buffer size for a body that arrives fast
 	firstRead = 16 << 10            // initial buffer size
-	chunkSize = 1<<placeBits - 1<<8 // size from which on the next one of packed.chunks begins
+	chunkSize = 1<<placeBits - 1<<8 // size of a chunk at which the next one of packed.chunks begins
 )
 
 // errOdd is returned for a body that cannot be read family by family. The reference

@@ -122,8 +122,8 @@ func (p *packer) hasSamples(headLength int) bool {
 // isSample reports whether lines begin with a sample.
 func isSample(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' }
 
-// learnSize is after how many bytes of a family the lines for its shape end. The
-// learner adds later ones.
+// learnSize limits, in bytes, the beginning of a family from which its shape is
+// learned. The learner adds later lines.
 const learnSize = 256 << 10
 
 // learn learns the shape of the family that comes next, whose head has that length. It

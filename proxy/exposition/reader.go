@@ -21,9 +21,9 @@ type Reader struct {
 	limit    int // for the shapes of each catalog, in bytes
 }
 
-// NewReader returns a Reader that has no shapes yet. shapes limits the memory for
-// shapes, in bytes and approximately, for each combination of body syntax, output
-// format, and names of target labels.
+// NewReader returns a Reader that has no shapes yet. shapes is the approximate memory
+// limit for shapes, in bytes, for each combination of body syntax, output format, and
+// names of target labels.
 func NewReader(shapes int) *Reader {
 	return &Reader{
 		limit:    shapes,

@@ -59,7 +59,7 @@ type labelPlace struct {
 
 // sampleName is a name of samples, and what it becomes.
 type sampleName struct {
-	written string // as the answer can carry it
+	written string // as the output can carry it
 	family  int32  // in shape.families
 	claim   uint32 // see claim.id
 	isSeen  bool   // some line has it; else the TYPE allows it
