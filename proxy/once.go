@@ -19,10 +19,10 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	if err := p.waitUntilKnown(ctx); err != nil {
 		return err
 	}
-	errs := []error{p.pods.Ready()}
+	errs := []error{p.sources.Ready()}
 	deadline := time.Now().Add(p.scrapeTimeout)
 	answer := p.client.Gather(ctx, scrape.Request{
-		Targets: p.pods.Targets, Format: exposition.Negotiate(""), Deadline: func(int64) time.Time { return deadline },
+		Targets: p.sources.Targets, Format: exposition.Negotiate(""), Deadline: func(int64) time.Time { return deadline },
 	})
 	if ctx.Err() != nil {
 		return interrupted(ctx)
@@ -41,12 +41,12 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 // waitUntilKnown waits until there can be an answer, as long as for a scrape.
 func (p *program) waitUntilKnown(ctx context.Context) error {
 	late := time.After(p.scrapeTimeout)
-	for p.pods.Known() != nil {
+	for p.sources.Known() != nil {
 		select {
 		case <-ctx.Done():
 			return interrupted(ctx)
 		case <-late:
-			return p.pods.Known()
+			return p.sources.Known()
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

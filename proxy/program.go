@@ -27,7 +27,7 @@ import (
 // program is the wired parts.
 type program struct {
 	logger        *slog.Logger
-	pods          *discovery.Pods
+	sources       sources
 	client        *scrape.Client
 	server        *server.Server
 	scrapeTimeout time.Duration
@@ -46,9 +46,13 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 		ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 }))
 
-	pods, err := newPods(c.Discovery, userAgent, logger, registry)
-	if err != nil {
-		return nil, err
+	var found sources
+	if c.Discovery.PodLabelSelector != "" {
+		pods, err := newPods(c.Discovery, userAgent, logger, registry)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, pods)
 	}
 	tlsConfig, err := targetTLS(c.Scrape)
 	if err != nil {
@@ -67,9 +71,9 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	})
 	timeout := time.Duration(c.Scrape.Timeout)
 	return &program{
-		logger: logger, pods: pods, client: client, scrapeTimeout: timeout,
+		logger: logger, sources: found, client: client, scrapeTimeout: timeout,
 		server: server.New(server.Options{
-			Discovery: pods, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers,
+			Discovery: found, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers,
 			Instance: rand.Text(), Logger: logger, Registry: registry,
 		}),
 	}, nil

@@ -51,14 +51,14 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 	return err
 }
 
-// follow follows the pods until ctx ends or end is called, which waits for it, but not
+// follow runs the sources until ctx ends or end is called, which waits for it, but not
 // for long: nothing depends on it, and a credential plugin of the kubeconfig that hangs
 // cannot be told to end.
 func (p *program) follow(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
-		p.pods.Run(ctx)
+		p.sources.Run(ctx)
 		close(ended)
 	}()
 	return func() {

@@ -85,13 +85,19 @@ func LoadServe(environ []string) (s Serve, err error) {
 }
 
 func (c Config) check() []problem {
-	return slices.Concat(c.Discovery.check(), c.Scrape.check(), c.Serve.check())
+	problems := slices.Concat(c.Discovery.check(), c.Scrape.check(), c.Serve.check())
+	if c.Discovery.PodLabelSelector == "" { // nothing else finds targets
+		problems = append(problems, problem{"POD_LABEL_SELECTOR", nil})
+	}
+	return problems
 }
 
 func (d Discovery) check() []problem {
 	var problems []problem
-	if selector, err := labels.Parse(d.PodLabelSelector); err != nil || selector.Empty() {
-		problems = append(problems, problem{"POD_LABEL_SELECTOR", err})
+	if d.PodLabelSelector != "" {
+		if selector, err := labels.Parse(d.PodLabelSelector); err != nil || selector.Empty() {
+			problems = append(problems, problem{"POD_LABEL_SELECTOR", err})
+		}
 	}
 	if d.NodeName != "" {
 		if reasons := validation.IsDNS1123Subdomain(d.NodeName); len(reasons) > 0 {

@@ -87,7 +87,7 @@ func (p *Pods) Targets() []*target.Target {
 		for _, v := range p.views {
 			pods = slices.AppendSeq(pods, maps.Values(v.pods))
 		}
-		p.snapshot = slices.DeleteFunc(ordered(current(pods)), func(t *target.Target) bool { return t.Shard != p.opts.ShardIndex })
+		p.snapshot = slices.DeleteFunc(target.Distinct(current(pods)), func(t *target.Target) bool { return t.Shard != p.opts.ShardIndex })
 	}
 	return p.snapshot
 }

@@ -135,7 +135,7 @@ func TestBadLabelValues(t *testing.T) {
 func TestBadLabelValueOfSeveral(t *testing.T) {
 	pod := newPod("web-0", map[string]string{portAnnotation: "80,81", "latin1": "\xe9"})
 	targets := targetsOf(pod, []LabelRule{{Name: "bad", Source: "annotation", Key: "latin1"}})
-	if got, want := summary(ordered(targets)), "(annotation) (annotation)"; got != want {
+	if got, want := summary(target.Distinct(targets)), "(annotation) (annotation)"; got != want {
 		t.Errorf("the targets are %q, want %q", got, want)
 	}
 }

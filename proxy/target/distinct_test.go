@@ -1,4 +1,4 @@
-package discovery
+package target
 
 import (
 	"fmt"
@@ -6,30 +6,28 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-func newTarget(namespace, pod, id string, labels ...target.Label) *target.Target {
-	return &target.Target{Namespace: namespace, Pod: pod, ID: id, URL: "http://" + id, Labels: labels}
+func newTarget(namespace, pod, id string, labels ...Label) *Target {
+	return &Target{Namespace: namespace, Pod: pod, ID: id, URL: "http://" + id, Labels: labels}
 }
 
-func TestOrdered(t *testing.T) {
-	var targets []*target.Target
+func TestDistinctOrder(t *testing.T) {
+	var targets []*Target
 	for _, key := range []string{"a/x/1", "a/x/2", "a/y/0", "b/a/1", "b/x/1"} {
 		parts := strings.Split(key, "/")
-		targets = append(targets, newTarget(parts[0], parts[1], parts[2], target.Label{Name: "key", Value: key}))
+		targets = append(targets, newTarget(parts[0], parts[1], parts[2], Label{Name: "key", Value: key}))
 	}
 	for range 20 {
 		shuffled := slices.Clone(targets)
 		rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if got := ordered(shuffled); !slices.Equal(got, targets) {
+		if got := Distinct(shuffled); !slices.Equal(got, targets) {
 			t.Fatalf("the order is %v", keys(got))
 		}
 	}
 }
 
-func keys(targets []*target.Target) []string {
+func keys(targets []*Target) []string {
 	var all []string
 	for _, t := range targets {
 		all = append(all, fmt.Sprintf("%s/%s/%s", t.Namespace, t.Pod, t.ID))
@@ -40,17 +38,17 @@ func keys(targets []*target.Target) []string {
 // TestIdentity wants the later one of two targets with the same labels to be
 // refused, whatever order they come in, and what was given not to be changed.
 func TestIdentity(t *testing.T) {
-	same := target.Label{Name: "app", Value: "web"}
+	same := Label{Name: "app", Value: "web"}
 	first, second, third := newTarget("ns", "a", "1", same), newTarget("ns", "b", "2", same), newTarget("ns", "c", "3", same)
-	other := newTarget("ns", "d", "4", target.Label{Name: "app", Value: "db"})
-	tricky := newTarget("ns", "e", "5", target.Label{Name: "app", Value: `web"} {"x`})
-	got := ordered([]*target.Target{tricky, third, other, second, first})
+	other := newTarget("ns", "d", "4", Label{Name: "app", Value: "db"})
+	tricky := newTarget("ns", "e", "5", Label{Name: "app", Value: `web"} {"x`})
+	got := Distinct([]*Target{tricky, third, other, second, first})
 	if got[0] != first || got[3] != other || got[4] != tricky {
-		t.Errorf("the first one, or one with other labels, is refused: %s", summary(got))
+		t.Errorf("the first one, or one with other labels, is refused: %s", keys(got))
 	}
-	for i, given := range map[int]*target.Target{1: second, 2: third} {
+	for i, given := range map[int]*Target{1: second, 2: third} {
 		p := got[i].Problem
-		if p == nil || p.Reason != target.Identity || !strings.Contains(p.Err.Error(), "pod a in namespace ns has the same labels") {
+		if p == nil || p.Reason != Identity || !strings.Contains(p.Err.Error(), "pod a in namespace ns has the same labels") {
 			t.Errorf("the problem of pod %s is %+v, want identity, with the first pod named", given.Pod, p)
 		}
 		if got[i].ID != given.ID || given.Problem != nil {

@@ -1,0 +1,33 @@
+package target
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Distinct sorts targets in place by namespace, pod and ID: the order of the merged
+// exposition. The later one of two with the same labels is replaced by a copy with a
+// Problem, because all its series would be duplicates.
+func Distinct(targets []*Target) []*Target {
+	slices.SortFunc(targets, func(a, b *Target) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Pod, b.Pod), strings.Compare(a.ID, b.ID))
+	})
+	byLabels := make(map[string]*Target, len(targets))
+	for i, t := range targets {
+		key := fmt.Sprintf("%q", t.Labels)
+		first, ok := byLabels[key]
+		if !ok {
+			byLabels[key] = t
+			continue
+		}
+		refused := *t
+		refused.Problem = &Problem{
+			Reason: Identity,
+			Err:    fmt.Errorf("pod %s in namespace %s has the same labels: TARGET_LABELS must tell them apart", first.Pod, first.Namespace),
+		}
+		targets[i] = &refused
+	}
+	return targets
+}
