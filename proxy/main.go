@@ -40,50 +40,7 @@ func (e usageError) Unwrap() error { return e.error }
 // run does what args say, until it is done or ctx ends. A usageError comes before
 // anything listens.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	command := "serve"
-	if len(args) == 1 {
-		command = args[0]
-	}
-	if len(args) > 1 {
-		return usageError{fmt.Errorf("%d arguments, want one at most: see metrics-proxy --help", len(args))}
-	}
-	switch command {
-	case "serve":
-		return withConfig(environ, stderr, func(c config.Config, p *program) error { return p.serve(ctx, c.Serve) })
-	case "scrape":
-		return withConfig(environ, stderr, func(_ config.Config, p *program) error { return p.scrape(ctx, stdout) })
-	case "healthcheck":
-		return healthcheck(ctx, environ)
-	case "--version", "-version", "version":
-		_, err := fmt.Fprintln(stdout, "metrics-proxy", version)
-		return err
-	case "--help", "-help", "-h", "help":
-		return usage(stdout)
-	default:
-		return usageError{fmt.Errorf("unknown command %q, want serve, scrape, healthcheck, version or --help", command)}
-	}
-}
-
-func usage(w io.Writer) error {
-	_, err := fmt.Fprint(w, `metrics-proxy lets Prometheus scrape many pods at one address.
-
-Usage: metrics-proxy [COMMAND]
-
-  serve        answer /metrics, /-/healthy and /-/ready on PORT (the default)
-  scrape       scrape all targets once, print the answer; exit 1 if a target is down or a namespace is forbidden
-  healthcheck  exit 0 if the proxy on PORT answers
-  version      print the version
-  --help       print this
-
-Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.
-
-Environment variable, default and meaning:
-
-`)
-	if err != nil {
-		return err
-	}
-	return config.Usage(w)
+	return dispatch(ctx, commands(), args, call{environ, stdout, stderr})
 }
 
 func withConfig(environ []string, stderr io.Writer, do func(config.Config, *program) error) error {

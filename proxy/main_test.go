@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -189,6 +190,25 @@ func TestHealthcheck(t *testing.T) {
 			t.Errorf("%s: the error is %v", name, err)
 		}
 		_ = srv.Close()
+	}
+}
+
+// TestHealthcheckScheme has healthy proxies by http and https, and wants no other scheme
+// than theirs to do. The certificate is not one that anybody trusts.
+func TestHealthcheckScheme(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, server.Healthy) })
+	plain, secured := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
+	secured.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secured.StartTLS()
+	t.Cleanup(plain.Close)
+	t.Cleanup(secured.Close)
+	for address, wantOK := range map[string]bool{
+		plain.URL: true, secured.URL: true,
+		strings.Replace(plain.URL, "http", "https", 1): false, strings.Replace(secured.URL, "https", "http", 1): false,
+	} {
+		if err := checkHealth(t.Context(), address); (err == nil) != wantOK {
+			t.Errorf("%s: the error is %v", address, err)
+		}
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
 )
 
+// scheme is that of PORT. The health check uses it, too.
+const scheme = "http"
+
 // serve answers until ctx ends, and then until the scrapes in flight are answered.
 func (p *program) serve(ctx context.Context, s config.Serve) error {
 	scrapes, err := listen(ctx, "PORT", s.Port)
