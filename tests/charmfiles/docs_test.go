@@ -58,7 +58,7 @@ func TestConfigurationIsDocumented(t *testing.T) {
 		t.Errorf("actions %v, want %v", got, want)
 	}
 	for container, c := range charm.Containers {
-		if !strings.Contains(page, "The container is `"+container+"`, its image the resource `"+c.Resource+"`") {
+		if !strings.Contains(page, "The workload container is `"+container+"`. Its image is the resource `"+c.Resource+"`.") {
 			t.Errorf("the page does not name container %s and resource %s", container, c.Resource)
 		}
 	}
@@ -70,7 +70,7 @@ func TestAlertsAreDocumented(t *testing.T) {
 	for _, r := range readRules(t).Groups[0].Rules {
 		after := r.For
 		if after == "" {
-			after = "at once"
+			after = "immediately"
 		}
 		want = append(want, []string{r.Alert, r.Labels["severity"], after})
 	}
