@@ -5,25 +5,25 @@ variable "app_name" {
 }
 
 variable "base" {
-  description = "Base of the charm."
+  description = "Base on which the charm runs."
   type        = string
   default     = "ubuntu@24.04"
 }
 
 variable "channel" {
-  description = "Channel of the charm on Charmhub."
+  description = "Charmhub channel to deploy from."
   type        = string
   default     = "latest/stable"
 }
 
 variable "config" {
-  description = "Configuration of the charm. Without pod-label-selector the application is blocked."
+  description = "Configuration of the charm. Without pod-label-selector, the application is in Blocked status."
   type        = map(string)
   default     = {}
 }
 
 variable "constraints" {
-  description = "Constraints of the application; null means those of the model."
+  description = "Constraints of the application; null means the constraints of the model."
   type        = string
   default     = null
 }
@@ -34,25 +34,25 @@ variable "model_uuid" {
 }
 
 variable "resources" {
-  description = "Resources other than those of the channel, such as an image for metrics-proxy-image."
+  description = "Resources to use instead of those in the channel, such as an image for metrics-proxy-image."
   type        = map(string)
   default     = {}
 }
 
 variable "revision" {
-  description = "Revision of the charm; null means the newest of the channel."
+  description = "Revision of the charm; null means the latest in the channel."
   type        = number
   default     = null
 }
 
 variable "trust" {
-  description = "Whether the application may see the pods of the whole cluster. Without that it needs the RBAC that its action show-rbac shows."
+  description = "Whether to trust the application with access to the cluster. If false, it needs the RBAC manifest that its action show-rbac shows."
   type        = bool
   default     = true
 }
 
 variable "units" {
-  description = "Number of units, which share the pods among them."
+  description = "Number of units, which share the pods."
   type        = number
   default     = 1
 }

@@ -1,5 +1,5 @@
 output "metrics_proxy" {
-  description = "Name and endpoints of the proxy."
+  description = "Application name and endpoints of the proxy."
   value = {
     app_name = module.metrics_proxy.app_name
     provides = module.metrics_proxy.provides
@@ -8,7 +8,7 @@ output "metrics_proxy" {
 }
 
 output "prometheus" {
-  description = "Name of Prometheus."
+  description = "Application name of Prometheus."
   value = {
     app_name = juju_application.prometheus.name
   }

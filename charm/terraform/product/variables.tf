@@ -1,5 +1,5 @@
 variable "metrics_proxy" {
-  description = "How to deploy the proxy."
+  description = "Deployment settings of the proxy."
   type = object({
     channel   = optional(string, "latest/stable")
     config    = optional(map(string), {})
@@ -11,18 +11,18 @@ variable "metrics_proxy" {
 }
 
 variable "model_uuid" {
-  description = "UUID of the model, which must be one of Kubernetes."
+  description = "UUID of the model, which must be a Kubernetes model."
   type        = string
 }
 
 variable "pod_label_selector" {
-  description = "Which pods are asked, of those annotated prometheus.io/scrape: \"true\". The default is any that has the label."
+  description = "Label selector for the pods to scrape, which must also have the annotation prometheus.io/scrape: \"true\". The default selects any pod that has the label."
   type        = string
   default     = "app.kubernetes.io/name"
 }
 
 variable "prometheus" {
-  description = "How to deploy Prometheus."
+  description = "Deployment settings of Prometheus."
   type = object({
     channel  = optional(string, "2/stable")
     revision = optional(number)
