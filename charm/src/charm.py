@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The charm of metrics-proxy.
+"""The charm for metrics-proxy.
 
-Every event leads to the same reconcile, on every unit. The status is told once, at the
-end of each event.
+Every event runs the same reconcile, on every unit. The status is set once, at the end of
+each event.
 """
 
 import logging
@@ -22,12 +22,12 @@ METRICS_ENDPOINT = "metrics-endpoint"
 LOGGING = "logging"
 PEERS = "units"
 
-# The results of an action are arguments of a command, of at most 128 KiB each.
-_MOST_OF_RESULT = 64 << 10
+# Action results are passed as command arguments, which Linux limits to 128 KiB each.
+_MAX_RESULT_BYTES = 64 << 10
 
 
 class MetricsProxyCharm(ops.CharmBase):
-    """Runs metrics-proxy, and tells Prometheus where it is."""
+    """Runs metrics-proxy, and publishes its scrape jobs to Prometheus."""
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework)
@@ -52,7 +52,7 @@ class MetricsProxyCharm(ops.CharmBase):
         )
 
         for name, event in self.on.events().items():
-            if not name.startswith("collect_"):  # those are for the status
+            if not name.startswith("collect_"):  # these only collect the status
                 framework.observe(event, self._reconcile)
         framework.observe(self.on.collect_unit_status, self._on_collect_unit_status)
         framework.observe(self.on.list_targets_action, self._on_list_targets)
@@ -60,7 +60,7 @@ class MetricsProxyCharm(ops.CharmBase):
         framework.observe(self.on.show_rbac_action, self._on_show_rbac)
 
     def _reconcile(self, _: ops.EventBase) -> None:
-        """Make the workload and the relations what the configuration says."""
+        """Apply the configuration to the workload and the relations."""
         self.proxy.reconcile()
         self.metrics_endpoint.update_scrape_job_spec(self.proxy.scrape_jobs)
         if ports := self.proxy.ports:
@@ -71,7 +71,7 @@ class MetricsProxyCharm(ops.CharmBase):
                 self.unit.set_workload_version(version)
 
     def _forward_logs(self) -> None:
-        relations = self.model.relations[LOGGING]  # without one that is being broken
+        relations = self.model.relations[LOGGING]  # excludes a relation that is being broken
         labels = {
             "product": "Juju",
             "charm": self.meta.name,
@@ -111,15 +111,15 @@ class MetricsProxyCharm(ops.CharmBase):
 
 
 def _shorten(lines: Iterable[str]) -> str:
-    """Join as many lines as the result of an action may be long, and say how many more."""
-    kept, size, left_out = [], 0, 0
+    """Join lines up to the size limit of an action result, and count the omitted ones."""
+    kept, size, omitted = [], 0, 0
     for line in lines:
         size += len(line.encode())
-        if size <= _MOST_OF_RESULT:
+        if size <= _MAX_RESULT_BYTES:
             kept.append(line)
         else:
-            left_out += 1
-    more = f"… and {left_out} lines more" if left_out else ""
+            omitted += 1
+    more = f"… and {omitted} more lines" if omitted else ""
     return "".join(kept) + more
 
 

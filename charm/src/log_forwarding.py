@@ -1,6 +1,6 @@
-"""Sends the log of the workload to Loki, by Pebble's log forwarding.
+"""Sends the log of the workload to Loki with Pebble log forwarding.
 
-It reads the unit databags of the interface loki_push_api, where each unit of Loki has
+It reads the unit databags of the interface loki_push_api, in which each unit of Loki sets
 endpoint: {"url": "http://…/loki/api/v1/push"}.
 """
 
@@ -16,14 +16,14 @@ _LAYER = "log-forwarding"
 
 
 def find_endpoints(relations: Iterable[ops.Relation]) -> dict[str, str]:
-    """Return the URL of each unit of Loki that has told one."""
+    """Return the URL of each unit of Loki that has published one."""
     endpoints = {}
     for relation in relations:
         for unit in relation.units:
             try:
                 endpoints[unit.name] = str(json.loads(relation.data[unit]["endpoint"])["url"])
             except (KeyError, TypeError, ValueError):
-                logger.debug("%s has told no endpoint yet", unit.name)
+                logger.debug("%s has not published an endpoint yet", unit.name)
     return endpoints
 
 
@@ -32,8 +32,8 @@ def forward_logs(
 ) -> None:
     """Make Pebble send the logs of all services to the endpoints, and to no others.
 
-    A target cannot be taken out of a plan: one that is gone gets the logs of no service.
-    Nothing is restarted, and no replan is needed.
+    A log target cannot be removed from a plan. One that is no longer needed is changed to
+    forward the logs of no service. This restarts nothing and needs no replan.
     """
     targets: dict[str, ops.pebble.LogTargetDict] = {
         _target_name(unit): {
@@ -63,7 +63,7 @@ def forward_logs(
         if changed:
             container.add_layer(_LAYER, ops.pebble.Layer({"log-targets": changed}), combine=True)
     except ops.pebble.ConnectionError:
-        logger.info("Pebble in %s does not answer yet", container.name)
+        logger.info("Pebble in container %s is not reachable yet", container.name)
 
 
 _PREFIX = "loki-"

@@ -1,4 +1,4 @@
-"""The charm's configuration. Knows nothing of ops."""
+"""The charm's configuration. This module does not depend on ops."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ OPTIONS = {
     "log_level": "log-level",
     "memory_limit": "memory-limit",
 }
-"""How the configuration calls the parameters of MetricsProxy."""
+"""The configuration option for each parameter of MetricsProxy."""
 
 
 @dataclass(frozen=True)
 class WorkloadConfig:
-    """The options of charmcraft.yaml. MetricsProxy says which values are wrong."""
+    """The options in charmcraft.yaml. MetricsProxy validates their values."""
 
     scrape_timeout: str
     port: int

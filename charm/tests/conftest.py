@@ -1,4 +1,4 @@
-"""Makes the library prometheus_scrape importable: the real one, or its stand-in."""
+"""Makes the library prometheus_scrape importable: the real one if present, or the stand-in."""
 
 import pathlib
 import sys

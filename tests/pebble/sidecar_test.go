@@ -114,7 +114,7 @@ func TestSidecar(t *testing.T) {
 		u.wantCheck(t, client.CheckStatusUp)
 
 		given["selector"] = "app in ("
-		if c := u.reconcile(t, given); !strings.HasPrefix(c.Problem, `selector is "app in (": want`) {
+		if c := u.reconcile(t, given); !strings.HasPrefix(c.Problem, `selector is "app in (": expected`) {
 			t.Errorf("with a wrong selector: %+v", c)
 		}
 		wantMerged(t, ports[1], 2)
@@ -135,8 +135,8 @@ func TestSidecarPortInUse(t *testing.T) {
 			port, own int
 			want      string
 		}{
-			{port, 0, "port %d is in use in this pod: this charm must give metrics-proxy another port"},
-			{freePort(t), port, "port %d is in use in this pod: this charm must give metrics-proxy another own_port"},
+			{port, 0, "port %d is in use in this pod: this charm must change the parameter port of MetricsProxy"},
+			{freePort(t), port, "port %d is in use in this pod: this charm must change the parameter own_port of MetricsProxy"},
 		} {
 			c := u.reconcile(t, parameters{"selector": "app=nothing", "port": test.port, "own_port": test.own})
 			if want := fmt.Sprintf(test.want, port); c.Problem != want {
@@ -160,7 +160,7 @@ func TestSidecarPermission(t *testing.T) {
 				u := startUnit(t, p, user, "")
 				given := parameters{"selector": "app=nothing", "namespaces": test.namespaces, "port": freePort(t), "own_port": 0}
 				c := u.reconcile(t, given)
-				if want := "may not list pods of " + test.where + ": juju trust " + app + " --scope=cluster, or bind a role"; c.Problem != want {
+				if want := "no permission to list pods in " + test.where + ": run juju trust " + app + " --scope=cluster, or bind a Role"; c.Problem != want {
 					t.Fatalf("the problem is %+v, want %s", c, want)
 				}
 				u.wantCheckOf(t, service+"-ready", client.CheckStatusDown)
@@ -205,7 +205,7 @@ func TestSidecarListsOnly(t *testing.T) {
 		user := newUser(t, app, testbed.Grant{Rules: testbed.PodRules("get", "list", "patch")})
 		given := parameters{"selector": createPods(t, healthy), "namespaces": "*", "port": freePort(t), "own_port": 0}
 		c := startUnit(t, p, user, "").reconcile(t, given)
-		if want := "1 targets, not scraped yet; pods are listed, not watched (juju trust " + app + " --scope=cluster)"; c.Summary != want {
+		if want := "1 targets, not scraped yet; pods are listed, not watched (run juju trust " + app + " --scope=cluster)"; c.Summary != want {
 			t.Errorf("%+v, want %s", c, want)
 		}
 	})

@@ -1,4 +1,4 @@
-"""The rules of the program's variables, by the table that the program is tested with."""
+"""The validation rules, tested with the same table of cases as the program."""
 
 import json
 import pathlib
@@ -25,11 +25,11 @@ def test_rules_are_those_of_the_program():
 def test_message():
     [mistake] = find_mistakes({"POD_LABEL_SELECTOR": "a=b=c"})
     assert str(mistake) == (
-        'POD_LABEL_SELECTOR is "a=b=c": want a Kubernetes label selector such as '
+        'POD_LABEL_SELECTOR is "a=b=c": expected a Kubernetes label selector such as '
         "app=web,tier in (a,b): found '=', expected: ',' or the end"
     )
     [mistake] = find_mistakes({})
-    assert str(mistake).startswith("POD_LABEL_SELECTOR is not set: want a Kubernetes")
+    assert str(mistake).startswith("POD_LABEL_SELECTOR is not set: expected a Kubernetes")
 
 
 @pytest.mark.parametrize(

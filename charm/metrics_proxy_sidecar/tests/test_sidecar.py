@@ -1,4 +1,4 @@
-"""The package in the charm of the example, and what needs no charm."""
+"""The package in the example charm, and the parts that need no charm."""
 
 import importlib.util
 import pathlib
@@ -55,7 +55,7 @@ def test_example(example: ModuleType, unit: int, planned: int, index: str, count
     environment = service.environment
     assert environment["POD_LABEL_SELECTOR"] == "gateway=public"
     assert (environment["SHARD_INDEX"], environment["SHARD_COUNT"]) == (index, count)
-    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to answer")
+    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to respond")
     assert out.opened_ports == {testing.TCPPort(port) for port in (9100, 15090, 5055)}
 
 
@@ -92,7 +92,7 @@ CONTAINER = testing.Container("metrics-proxy", can_connect=True)
 
 
 class Bare(ops.CharmBase):
-    """Has the sidecar as the tests want it."""
+    """Has a sidecar with the parameters of a test."""
 
     parameters: dict[str, object] = {}  # noqa: RUF012
 
@@ -119,10 +119,10 @@ def problem(**parameters: object) -> str | None:
 def test_problem_names_parameters():
     assert problem(selector="app=web") is None
     assert problem(selector="") == (
-        "selector is not set: this charm must give metrics-proxy another selector"
+        "selector is not set: this charm must change the parameter selector of MetricsProxy"
     )
     found = problem(selector="app=web", scrape_timeout="x")
-    assert found == 'scrape_timeout is "x": want a duration such as 9s, or seconds; above 0'
+    assert found == 'scrape_timeout is "x": expected a duration such as 9s, or seconds; above 0'
     assert problem(selector="a", shard_count=0, shard_index=-1)
 
 
@@ -137,7 +137,7 @@ def test_without_own_metrics():
         assert len(manager.charm.proxy.scrape_jobs) == 1
 
 
-def test_each_unit_asks_all_pods_unless_told():
+def test_each_unit_scrapes_all_pods_without_shard_count():
     class Alone(Bare):
         parameters = {"selector": "a"}  # noqa: RUF012
 
@@ -148,35 +148,37 @@ def test_each_unit_asks_all_pods_unless_told():
         assert (environment["SHARD_INDEX"], environment["SHARD_COUNT"]) == ("0", "1")
 
 
-def test_looks_again_after_reconcile(monkeypatch: pytest.MonkeyPatch):
+def test_state_is_refreshed_after_reconcile(monkeypatch: pytest.MonkeyPatch):
     class Sidecar(Bare):
         parameters = {"selector": "a"}  # noqa: RUF012
 
-    def nobody(_port: int) -> None:
-        raise ProbeError("nobody answers")
+    def no_response(_port: int) -> None:
+        raise ProbeError("no response")
 
-    monkeypatch.setattr("metrics_proxy_sidecar.probe.ask_ready", nobody)
+    monkeypatch.setattr("metrics_proxy_sidecar.probe.ask_ready", no_response)
     context = testing.Context(Sidecar, meta={"name": "bare", "containers": {"metrics-proxy": {}}})
     with context(context.on.start(), testing.State(containers={CONTAINER})) as manager:
         proxy = manager.charm.proxy
         assert proxy.waiting() == "waiting for metrics-proxy to start"
         proxy.reconcile()
-        assert proxy.waiting() == "waiting for metrics-proxy to answer"
+        assert proxy.waiting() == "waiting for metrics-proxy to respond"
 
 
 def test_scrape_waits_longer_than_the_proxy(monkeypatch: pytest.MonkeyPatch):
     class Sidecar(Bare):
         parameters = {"selector": "a", "port": 1234, "scrape_timeout": "90s"}  # noqa: RUF012
 
-    asked = []
-    monkeypatch.setattr("metrics_proxy_sidecar.probe.scrape", lambda *how: asked.append(how) or [])
+    scrapes = []
+    monkeypatch.setattr(
+        "metrics_proxy_sidecar.probe.scrape", lambda *args: scrapes.append(args) or []
+    )
     context = testing.Context(Sidecar, meta={"name": "bare", "containers": {"metrics-proxy": {}}})
     with context(context.on.start(), testing.State(containers={CONTAINER})) as manager:
         assert manager.charm.proxy.targets() == []
-    assert asked == [(1234, 95)]
+    assert scrapes == [(1234, 95)]
 
 
-def test_service_that_does_not_run():
+def test_service_is_not_running():
     class Sidecar(Bare):
         parameters = {"selector": "a"}  # noqa: RUF012
 
@@ -195,7 +197,7 @@ def test_service_that_does_not_run():
     state = testing.State(containers={container}, model=model)
     with context(context.on.start(), state) as manager:
         assert manager.charm.proxy.problem() == (
-            "metrics-proxy does not run: see kubectl logs -n prod bare-0 -c metrics-proxy"
+            "metrics-proxy is not running: see kubectl logs -n prod bare-0 -c metrics-proxy"
         )
 
 
@@ -214,8 +216,8 @@ def test_pod_labels(selector: str, labels: dict[str, str]):
 @pytest.mark.parametrize(
     "selector", ["", "app", "!app", "app!=web", "app in (web)", "a=b,c", "a=b c"]
 )
-def test_selectors_that_no_labels_follow_from(selector: str):
-    with pytest.raises(ValueError, match="want key=value"):
+def test_selectors_that_do_not_determine_labels(selector: str):
+    with pytest.raises(ValueError, match="expected key=value"):
         MetricsProxy.pod_labels(selector)
 
 
@@ -253,6 +255,6 @@ def test_command(capsys: pytest.CaptureFixture[str]):
     layer = yaml.safe_load(capsys.readouterr().out)
     assert layer["services"]["metrics-proxy"]["environment"]["PORT"] == "80"
     assert main(["layer"]) == 2
-    assert capsys.readouterr().err.startswith("POD_LABEL_SELECTOR is not set: want")
+    assert capsys.readouterr().err.startswith("POD_LABEL_SELECTOR is not set: expected")
     assert main(["rbac", "app", "prod", "a"]) == 0
     assert "kind: RoleBinding" in capsys.readouterr().out

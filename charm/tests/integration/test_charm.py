@@ -1,4 +1,4 @@
-"""The packed charm on a real controller, beside the Prometheus charm."""
+"""The packed charm on a real controller, next to the Prometheus charm."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def juju() -> Iterator[jubilant.Juju]:
 
 @pytest.fixture(scope="module")
 def pods(juju: jubilant.Juju) -> int:
-    """Pods with metrics: more proxies, which serve their own at port 5055."""
+    """Pods with metrics: further proxies, which serve their own metrics on port 5055."""
     assert juju.model
     pod = {
         "metadata": {
@@ -103,8 +103,8 @@ def test_prometheus_has_each_pod_once(juju: jubilant.Juju, pods: int):
         address = status.apps["prometheus"].units["prometheus/0"].address
         pods_up = f'up{{juju_application="{APP}",k8s_pod_name!=""}} == 1'
         query = urllib.parse.urlencode({"query": pods_up})
-        with urllib.request.urlopen(f"http://{address}:9090/api/v1/query?{query}") as answer:
-            return len(json.load(answer)["data"]["result"])
+        with urllib.request.urlopen(f"http://{address}:9090/api/v1/query?{query}") as response:
+            return len(json.load(response)["data"]["result"])
 
     juju.wait(lambda status: up(status) == pods)
 

@@ -1,6 +1,6 @@
 """Makes a real Pebble forward logs, as the charm does.
 
-logs.py SOCKET UNIT=URL...: the units of Loki.
+Usage: logs.py SOCKET UNIT=URL..., with the units of Loki.
 """
 
 import pathlib

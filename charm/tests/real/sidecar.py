@@ -1,6 +1,6 @@
-"""Reconciles the sidecar with a real Pebble, as a charm does, and prints how it is, as JSON.
+"""Reconciles the sidecar with a real Pebble, as a charm does, and prints its state as JSON.
 
-sidecar.py SOCKET PARAMETERS: PARAMETERS are those of MetricsProxy, as JSON.
+Usage: sidecar.py SOCKET PARAMETERS, with the parameters of MetricsProxy as JSON.
 """
 
 import json

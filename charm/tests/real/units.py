@@ -1,8 +1,8 @@
-"""Runs units of the charm, related to Prometheus, and prints what comes of it, as JSON.
+"""Runs units of the charm that are related to Prometheus, and prints the result as JSON.
 
-units.py CONFIG ADDRESS...: a unit at each address; CONFIG is the application's, as JSON. It
-prints the plan of each container, and the scrape configurations that the library of the
-Prometheus charm makes of the relation.
+Usage: units.py CONFIG ADDRESS..., with one unit at each address. CONFIG is the configuration
+of the application, as JSON. The result has the plan of each container, and the scrape
+configurations that the library of the Prometheus charm creates from the relation.
 """
 
 import json
@@ -22,7 +22,7 @@ from charm import CONTAINER, METRICS_ENDPOINT, MetricsProxyCharm  # noqa: E402
 
 
 class Prometheus(ops.CharmBase):
-    """The Prometheus charm, as far as the relation goes."""
+    """The Prometheus charm, reduced to the relation."""
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework)
@@ -50,7 +50,7 @@ def run_unit(
 
 
 def expand(units: list[testing.Relation]) -> list[dict[str, object]]:
-    """Return what Prometheus is configured to scrape."""
+    """Return the scrape configurations of Prometheus."""
     relation = testing.Relation(
         METRICS_ENDPOINT,
         remote_app_name="metrics-proxy-k8s",

@@ -1,4 +1,4 @@
-"""What each test of the charm starts from."""
+"""Fixtures for the unit tests of the charm."""
 
 import threading
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def context() -> testing.Context[MetricsProxyCharm]:
 
 @pytest.fixture
 def state(proxy: Proxy) -> testing.State:
-    """A leader alone, with a selector and Pebble, before the first reconcile."""
+    """A single unit, the leader, with a selector and Pebble, before the first reconcile."""
     inactive = {"metrics-proxy": ops.pebble.ServiceStatus.INACTIVE}
     container = testing.Container(
         CONTAINER,

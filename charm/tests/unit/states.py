@@ -1,4 +1,4 @@
-"""States of the charm, and a proxy to ask."""
+"""States of the charm, and a fake proxy."""
 
 import http.server
 import json
@@ -32,44 +32,46 @@ ROCK = ops.pebble.Layer(
         },
     }
 )
-"""The layer of the rock, which Juju's Pebble has from the start."""
+"""The layer of the rock, which Juju's Pebble loads at start."""
 DOWN = testing.CheckInfo("metrics-proxy", status=ops.pebble.CheckStatus.DOWN, failures=3)
 UP = testing.CheckInfo("metrics-proxy")
 VERSION = testing.Exec(["metrics-proxy", "version"], stdout="metrics-proxy 0.1\n")
 
 
 @dataclass
-class Answer:
-    """What a path answers."""
+class Response:
+    """The response for a path."""
 
     status: int
     text: str
 
 
 def ready(last: str = "", then: str = "") -> str:
-    """What /-/ready says of two targets."""
+    """The response of /-/ready with two targets."""
     return f"metrics-proxy is ready: 2 targets{last and ', ' + last}.\n{then}"
 
 
 class Proxy:
-    """Answers as metrics-proxy does, at a port of this machine."""
+    """Responds as metrics-proxy does, on a local port."""
 
     def __init__(self):
-        self.ready = Answer(200, ready("1 of 2 up at the last scrape"))
-        self.metrics = Answer(200, 'up{k8s_pod_name="a"} 1\nup{k8s_pod_name="b"} 0\nc{x="up"} 1\n')
-        self.first_ready: list[Answer] = []
-        self.asked: list[str] = []
+        self.ready = Response(200, ready("1 of 2 up at the last scrape"))
+        self.metrics = Response(
+            200, 'up{k8s_pod_name="a"} 1\nup{k8s_pod_name="b"} 0\nc{x="up"} 1\n'
+        )
+        self.first_ready: list[Response] = []
+        self.requests: list[str] = []
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                proxy.asked.append(self.path)
-                answer = {"/-/ready": proxy.ready, "/metrics": proxy.metrics}[self.path]
+                proxy.requests.append(self.path)
+                response = {"/-/ready": proxy.ready, "/metrics": proxy.metrics}[self.path]
                 if self.path == "/-/ready" and proxy.first_ready:
-                    answer = proxy.first_ready.pop(0)
-                self.send_response(answer.status)
+                    response = proxy.first_ready.pop(0)
+                self.send_response(response.status)
                 self.end_headers()
-                self.wfile.write(answer.text.encode())
+                self.wfile.write(response.text.encode())
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -1,12 +1,12 @@
-"""What the actions answer."""
+"""The results of the actions."""
 
 import pytest
 import yaml
 from ops import testing
 from states import (
-    Answer,
     Context,
     Proxy,
+    Response,
     with_config,
 )
 
@@ -36,12 +36,12 @@ def test_long_results(
     assert context.action_results
     text = context.action_results[result]
     assert len(text) < 100_000
-    assert text.endswith(" lines more")
+    assert text.endswith(" more lines")
 
 
 @pytest.mark.parametrize("action", ["list-targets", "scrape"])
-def test_action_without_answer(context: Context, state: testing.State, proxy: Proxy, action: str):
-    proxy.metrics = Answer(503, "metrics-proxy is not ready: because\n")
+def test_action_without_response(context: Context, state: testing.State, proxy: Proxy, action: str):
+    proxy.metrics = Response(503, "metrics-proxy is not ready: because\n")
     with pytest.raises(testing.ActionFailed, match="is not ready: because"):
         context.run(context.on.action(action), state)
 
@@ -58,10 +58,10 @@ def test_show_rbac(context: Context, state: testing.State):
     ]
 
 
-def test_long_results_are_cut():
+def test_long_results_are_truncated():
     line = "é" * 99 + "\n"
     assert _shorten([line] * 9) == line * 9
-    cut = _shorten([line] * 1000)
-    assert len(cut.encode()) < 100_000
-    kept = cut.count(line)
-    assert cut == line * kept + f"… and {1000 - kept} lines more"
+    shortened = _shorten([line] * 1000)
+    assert len(shortened.encode()) < 100_000
+    kept = shortened.count(line)
+    assert shortened == line * kept + f"… and {1000 - kept} more lines"

@@ -1,8 +1,10 @@
-"""What the charm counts on of prometheus_scrape, whether that is real or stands in.
+"""The behaviour of prometheus_scrape that the charm relies on.
+
+The tests run against the stand-in, or against the real library after
 
     charmcraft fetch-libs
 
-brings the real one to lib/, and then this tests it.
+has downloaded it to lib/.
 """
 
 import inspect
@@ -28,7 +30,7 @@ JOBS = [
 
 
 class Provider(ops.CharmBase):
-    """Tells JOBS at first and, at config-changed, the second one alone."""
+    """Publishes JOBS at first and, on config-changed, only the second one."""
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework)
@@ -69,23 +71,23 @@ def app_data(out: testing.State, relation: testing.Relation, key: str):
     return json.loads(out.get_relation(relation.id).local_app_data[key])
 
 
-def test_it_is_the_one_that_is_there():
+def test_real_library_is_preferred():
     is_real = (CHARM / "lib/charms/prometheus_k8s/v0/prometheus_scrape.py").exists()
     where = "lib" if is_real else "tests/stand_in"
     assert inspect.getfile(prometheus_scrape).startswith(str(CHARM / where))
 
 
 @pytest.mark.parametrize("event", ["joined", "pebble"])
-def test_what_the_leader_writes(
+def test_data_written_by_the_leader(
     context: testing.Context[Provider], relation: testing.Relation, event: str
 ):
     before = state(relation)
-    happens = (
+    event_to_run = (
         context.on.relation_joined(relation)
         if event == "joined"
         else context.on.pebble_ready(before.get_container("c"))
     )
-    out = context.run(happens, before)
+    out = context.run(event_to_run, before)
     first, second = app_data(out, relation, "scrape_jobs")
     assert first == {**JOBS[0], "metrics_path": "/metrics"}
     assert second == {
@@ -102,13 +104,13 @@ def test_what_the_leader_writes(
     }
 
 
-def test_what_every_unit_writes(context: testing.Context[Provider], relation: testing.Relation):
+def test_data_written_by_every_unit(context: testing.Context[Provider], relation: testing.Relation):
     out = context.run(context.on.relation_joined(relation), state(relation, leader=False))
     data = out.get_relation(relation.id)
     assert "scrape_jobs" not in data.local_app_data
     assert data.local_unit_data["prometheus_scrape_unit_address"] == "192.0.2.0"
     assert data.local_unit_data["prometheus_scrape_unit_name"] == "provider/0"
-    assert "prometheus_scrape_unit_path" not in data.local_unit_data  # for it is empty
+    assert "prometheus_scrape_unit_path" not in data.local_unit_data  # because it is empty
 
 
 def test_alert_rules(relation: testing.Relation, tmp_path: pathlib.Path):
@@ -124,7 +126,7 @@ def test_alert_rules(relation: testing.Relation, tmp_path: pathlib.Path):
 
 
 def test_two_containers(relation: testing.Relation):
-    """Only update-status makes it write the jobs, unless it is told of other events."""
+    """It writes the jobs on update-status only, unless refresh_event names other events."""
     meta = {**META, "containers": {"c": {}, "d": {}}}
     context = testing.Context(Provider, meta=meta)
     both = {testing.Container(name, can_connect=True) for name in "cd"}
@@ -140,8 +142,8 @@ def test_no_other_event_writes_jobs(
     context: testing.Context[Provider], relation: testing.Relation, event: str
 ):
     on = context.on
-    happens = on.update_status() if event == "update_status" else on.relation_changed(relation)
-    out = context.run(happens, state(relation))
+    event_to_run = on.update_status() if event == "update_status" else on.relation_changed(relation)
+    out = context.run(event_to_run, state(relation))
     assert "scrape_jobs" not in out.get_relation(relation.id).local_app_data
     assert out.get_relation(relation.id).local_unit_data["prometheus_scrape_unit_address"]
 
@@ -152,28 +154,28 @@ def test_other_jobs(context: testing.Context[Provider], relation: testing.Relati
 
 
 class Prometheus(ops.CharmBase):
-    """Wants to know what to scrape."""
+    """Reads the scrape jobs from the relation."""
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework)
         self.consumer = prometheus_scrape.MetricsEndpointConsumer(self)
 
 
-def test_what_prometheus_makes_of_it(
+def test_scrape_configurations_of_prometheus(
     context: testing.Context[Provider], relation: testing.Relation
 ):
     written = context.run(context.on.relation_joined(relation), state(relation))
-    told = written.get_relation(relation.id)
+    provider = written.get_relation(relation.id)
     other = {
-        **told.local_unit_data,
+        **provider.local_unit_data,
         "prometheus_scrape_unit_name": "provider/1",
         "prometheus_scrape_unit_address": "192.0.2.1",
     }
     seen = testing.Relation(
         "metrics-endpoint",
         remote_app_name="provider",
-        remote_app_data=told.local_app_data,
-        remote_units_data={0: told.local_unit_data, 1: other, 2: {}},
+        remote_app_data=provider.local_app_data,
+        remote_units_data={0: provider.local_unit_data, 1: other, 2: {}},
     )
     meta = {"name": "p", "requires": {"metrics-endpoint": {"interface": "prometheus_scrape"}}}
     prometheus = testing.Context(Prometheus, meta=meta)

@@ -1,4 +1,4 @@
-"""Configuration x leader x units x relations x health: what must hold for each combination."""
+"""Configuration x leader x units x relations x health: invariants for each combination."""
 
 import itertools
 import socket
@@ -11,8 +11,8 @@ from ops import testing
 from states import (
     CHARM,
     DOWN,
-    Answer,
     Proxy,
+    Response,
     jobs_of,
     run,
     service_of,
@@ -23,7 +23,7 @@ from states import (
 from charm import CONTAINER, LOGGING, METRICS_ENDPOINT, MetricsProxyCharm
 
 CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
-    # the options, and how the status begins if they are wrong
+    # the options, and the start of the status message if they are invalid
     "selector": ({}, ""),
     "all options": (
         {
@@ -41,10 +41,10 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
 }
 RELATIONS = [set(), {METRICS_ENDPOINT}, {LOGGING}, {METRICS_ENDPOINT, LOGGING}]
 HEALTH = {
-    # the status if the configuration is right, and what is in it
+    # the status if the configuration is valid, and a part of its message
     "no Pebble": ("waiting", "waiting for Pebble"),
-    "well": ("active", "1 of 2 targets up"),
-    "API server away": ("waiting", "no route to host"),
+    "healthy": ("active", "1 of 2 targets up"),
+    "API server unreachable": ("waiting", "no route to host"),
     "forbidden": ("blocked", "juju trust metrics-proxy-k8s --scope=cluster"),
     "hangs": ("blocked", "see kubectl logs -n prod metrics-proxy-k8s-"),
 }
@@ -55,22 +55,22 @@ FORBIDDEN = (
 
 
 @pytest.fixture
-def nobody() -> Iterator[int]:
-    """A port where nobody listens."""
+def closed_port() -> Iterator[int]:
+    """A port without a listener."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
 
 
-def with_health(state: testing.State, health: str, proxy: Proxy, nobody: int) -> testing.State:
+def with_health(state: testing.State, health: str, proxy: Proxy, closed_port: int) -> testing.State:
     if health == "no Pebble":
         return with_container(state, can_connect=False)
-    if health == "API server away":
-        proxy.ready = Answer(503, "metrics-proxy is not ready: no route to host\n")
+    if health == "API server unreachable":
+        proxy.ready = Response(503, "metrics-proxy is not ready: no route to host\n")
     if health == "forbidden":
-        proxy.ready = Answer(503, FORBIDDEN)
+        proxy.ready = Response(503, FORBIDDEN)
     if health == "hangs":
-        state = with_config(state, port=nobody)
+        state = with_config(state, port=closed_port)
         return with_container(state, check_infos={DOWN})
     return state
 
@@ -86,7 +86,7 @@ def test_reconcile(
     health: str,
     state: testing.State,
     proxy: Proxy,
-    nobody: int,
+    closed_port: int,
     *,
     leader: bool,
 ):
@@ -96,7 +96,7 @@ def test_reconcile(
         for name in related
     }
     before = replace(state, leader=leader, planned_units=units, relations=set(relations.values()))
-    before = with_config(with_health(before, health, proxy, nobody), **options)
+    before = with_config(with_health(before, health, proxy, closed_port), **options)
     context = testing.Context(MetricsProxyCharm, charm_root=CHARM, unit_id=units - 1)
     out = run(context, before)
 

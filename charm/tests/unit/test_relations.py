@@ -1,4 +1,4 @@
-"""What Prometheus and Loki are told."""
+"""The relations with Prometheus, Loki and the tracing backend."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from states import (
 from charm import CONTAINER, LOGGING, METRICS_ENDPOINT
 
 
-def test_tells_prometheus_the_jobs(context: Context, state: testing.State, proxy: Proxy):
+def test_publishes_jobs_to_prometheus(context: Context, state: testing.State, proxy: Proxy):
     relation = testing.Relation(METRICS_ENDPOINT)
     out = run(context, with_config(replace(state, relations={relation}), scrape_timeout="90s"))
     pods, own = jobs_of(out, relation)
@@ -60,7 +60,7 @@ def test_only_the_leader_writes_jobs(context: Context, state: testing.State, *, 
 
 
 def test_never_port_80(context: Context, state: testing.State):
-    """The library takes no jobs for *:80, and writes jobs by itself at relation-joined."""
+    """The library replaces an empty list with a job for *:80, and writes on relation-joined."""
     relation = testing.Relation(METRICS_ENDPOINT)
     state = with_config(replace(state, relations={relation}), port=0, scrape_timeout="no")
     out = context.run(context.on.relation_joined(relation), state)
@@ -71,7 +71,7 @@ def test_never_port_80(context: Context, state: testing.State):
 
 
 @pytest.mark.parametrize("options", [{"port": 0}, {"port": 16000, "log_level": "loud"}])
-def test_what_ran_before_a_mistake_is_scraped(
+def test_invalid_option_keeps_previous_jobs(
     context: Context, state: testing.State, options: dict[str, Any]
 ):
     relation = testing.Relation(METRICS_ENDPOINT)
@@ -119,13 +119,13 @@ def test_forwards_logs_to_each_unit(context: Context, state: testing.State):
     first = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data=units)
     second = testing.Relation(LOGGING, remote_app_name="other", remote_units_data={0: loki_unit(2)})
     out = run(context, replace(state, relations={first, second}))
-    everyone = {f"http://10.0.0.{unit}": ["all"] for unit in range(3)}
-    assert locations(out) == everyone
+    all_units = {f"http://10.0.0.{unit}": ["all"] for unit in range(3)}
+    assert locations(out) == all_units
 
     left = replace(first, remote_units_data={1: loki_unit(1)})
     departed = replace(out, relations={left, second})
     out = context.run(context.on.relation_departed(left, remote_unit=0), departed)
-    assert locations(out) == {**everyone, "http://10.0.0.0": []}
+    assert locations(out) == {**all_units, "http://10.0.0.0": []}
 
 
 def test_log_targets_are_added_once(
@@ -143,23 +143,23 @@ def test_log_targets_are_added_once(
     related = run(context, replace(state, relations={loki}))
     broken = run(context, replace(related, relations=set()))
     run(context, broken)
-    assert added.count("log-forwarding") == 2  # one to begin, one to end
+    assert added.count("log-forwarding") == 2  # one to add the target, one to disable it
 
 
-def test_pebble_that_goes_away(
+def test_pebble_becomes_unreachable(
     context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
 ):
-    def away(_: ops.Container) -> None:
+    def unreachable(_: ops.Container) -> None:
         raise ops.pebble.ConnectionError("no socket")
 
-    monkeypatch.setattr(ops.Container, "get_plan", away)
+    monkeypatch.setattr(ops.Container, "get_plan", unreachable)
     loki = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data={0: LOKI})
     out = run(context, with_config(replace(state, relations={loki}), log_level="loud"))
     assert isinstance(out.unit_status, testing.BlockedStatus)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
-def test_loki_that_tells_nothing(context: Context, state: testing.State, text: str):
+def test_loki_without_endpoint(context: Context, state: testing.State, text: str):
     data = {0: {"endpoint": text} if text else {}}
     loki = testing.Relation(LOGGING, remote_app_name="loki", remote_units_data=data)
     out = run(context, replace(state, relations={loki}))

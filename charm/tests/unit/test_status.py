@@ -1,4 +1,4 @@
-"""The status, for each mistake and what the proxy says of itself."""
+"""The status, for each invalid option and each state of the proxy."""
 
 import socket
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ import pytest
 from ops import testing
 from states import (
     DOWN,
-    Answer,
     Context,
     Proxy,
+    Response,
     ready,
     run,
     service_of,
@@ -24,23 +24,29 @@ from charm import CONTAINER
 MISTAKES = [
     (
         {"pod_label_selector": None},
-        "pod-label-selector is not set: juju config metrics-proxy-k8s pod-label-selector=app=web",
+        (
+            "pod-label-selector is not set: "
+            "run juju config metrics-proxy-k8s pod-label-selector=app=web"
+        ),
     ),
-    ({"pod_label_selector": "app in web"}, 'pod-label-selector is "app in web": want a Kubernetes'),
-    ({"namespaces": "a,B"}, 'namespaces is "a,B": want names of namespaces'),
-    ({"namespaces": "a,*"}, 'namespaces is "a,*": want names of namespaces'),
-    ({"scrape_timeout": "soon"}, 'scrape-timeout is "soon": want a duration'),
-    ({"port": 0}, 'port is "0": want a TCP port'),
-    ({"port": 70000}, 'port is "70000": want a TCP port'),
-    ({"target_labels": "x=podname"}, 'target-labels is "x=podname": want NAME=SOURCE'),
-    ({"log_level": "loud"}, 'log-level is "loud": want debug'),
-    ({"memory_limit": "1MiB"}, 'memory-limit is "1MiB": want auto'),
+    (
+        {"pod_label_selector": "app in web"},
+        'pod-label-selector is "app in web": expected a Kubernetes',
+    ),
+    ({"namespaces": "a,B"}, 'namespaces is "a,B": expected names of namespaces'),
+    ({"namespaces": "a,*"}, 'namespaces is "a,*": expected names of namespaces'),
+    ({"scrape_timeout": "soon"}, 'scrape-timeout is "soon": expected a duration'),
+    ({"port": 0}, 'port is "0": expected a TCP port'),
+    ({"port": 70000}, 'port is "70000": expected a TCP port'),
+    ({"target_labels": "x=podname"}, 'target-labels is "x=podname": expected NAME=SOURCE'),
+    ({"log_level": "loud"}, 'log-level is "loud": expected debug'),
+    ({"memory_limit": "1MiB"}, 'memory-limit is "1MiB": expected auto'),
 ]
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES)
 @pytest.mark.parametrize("can_connect", [True, False])
-def test_mistake_in_the_configuration(
+def test_invalid_option(
     context: Context,
     state: testing.State,
     options: dict[str, Any],
@@ -56,7 +62,7 @@ def test_mistake_in_the_configuration(
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES)
-def test_what_ran_before_a_mistake_goes_on(
+def test_invalid_option_keeps_the_service_running(
     context: Context, state: testing.State, options: dict[str, Any], message: str
 ):
     good = run(context, state)
@@ -74,14 +80,14 @@ def test_waits_for_pebble(context: Context, state: testing.State):
 def test_port_of_own_metrics(context: Context, state: testing.State):
     out = run(context, with_config(state, port=5055))
     assert out.unit_status == testing.BlockedStatus(
-        "port is 5055, where the proxy's own metrics are: "
-        "juju config metrics-proxy-k8s port=ANOTHER_PORT"
+        "port is 5055, the port of the proxy's own metrics: "
+        "run juju config metrics-proxy-k8s port=ANOTHER_PORT"
     )
 
 
-TRUST = "juju trust metrics-proxy-k8s --scope=cluster"
+TRUST = "run juju trust metrics-proxy-k8s --scope=cluster"
 REFUSED = 'pods is forbidden: User "system:serviceaccount:prod:x" cannot list: want a Role'
-REMEDY = f"{TRUST}, or apply what juju run metrics-proxy-k8s/0 show-rbac prints"
+REMEDY = f"{TRUST}, or apply the output of juju run metrics-proxy-k8s/0 show-rbac"
 
 
 @pytest.mark.parametrize(
@@ -102,17 +108,19 @@ REMEDY = f"{TRUST}, or apply what juju run metrics-proxy-k8s/0 show-rbac prints"
 def test_forbidden(
     context: Context, state: testing.State, proxy: Proxy, reasons: list[str], where: str
 ):
-    proxy.ready = Answer(503, "metrics-proxy is not ready: " + "\n".join(reasons) + "\n")
+    proxy.ready = Response(503, "metrics-proxy is not ready: " + "\n".join(reasons) + "\n")
     out = run(context, state)
-    assert out.unit_status == testing.BlockedStatus(f"may not list pods of {where}: {REMEDY}")
+    assert out.unit_status == testing.BlockedStatus(
+        f"no permission to list pods in {where}: {REMEDY}"
+    )
 
 
 def test_forbidden_since_the_first_list(context: Context, state: testing.State, proxy: Proxy):
     then = f"pods of namespace prod may be out of date: {REFUSED}\n"
-    proxy.ready = Answer(200, ready("2 of 2 up at the last scrape", then))
+    proxy.ready = Response(200, ready("2 of 2 up at the last scrape", then))
     out = run(context, state)
     assert isinstance(out.unit_status, testing.BlockedStatus)
-    assert out.unit_status.message.startswith("may not list pods of prod: juju trust ")
+    assert out.unit_status.message.startswith("no permission to list pods in prod: run juju trust ")
 
 
 WATCH_FORBIDDEN = "pods of namespace prod are listed every 10s, for they may not be watched: want\n"
@@ -138,21 +146,21 @@ WATCH_FORBIDDEN = "pods of namespace prod are listed every 10s, for they may not
     ],
 )
 def test_active(context: Context, state: testing.State, proxy: Proxy, text: str, message: str):
-    proxy.ready = Answer(200, text)
+    proxy.ready = Response(200, text)
     out = run(context, state)
     assert out.unit_status == testing.ActiveStatus(message)
-    assert proxy.asked == ["/-/ready"]
+    assert proxy.requests == ["/-/ready"]
 
 
-def test_api_server_away(context: Context, state: testing.State, proxy: Proxy):
-    proxy.ready = Answer(503, "metrics-proxy is not ready: pods are not known yet: no\nroute\n")
+def test_api_server_unreachable(context: Context, state: testing.State, proxy: Proxy):
+    proxy.ready = Response(503, "metrics-proxy is not ready: pods are not known yet: no\nroute\n")
     out = run(context, state)
     assert out.unit_status == testing.WaitingStatus(
         "waiting for the API server: pods are not known yet: no route"
     )
 
 
-NO_ANSWER_YET = Answer(
+NO_ANSWER_YET = Response(
     503,
     "metrics-proxy is not ready: pods of x are not known yet: no answer from the API server yet\n",
 )
@@ -170,39 +178,39 @@ def test_first_list_in_progress(
 
 def test_waits_for_the_first_list(context: Context, state: testing.State, proxy: Proxy):
     proxy.first_ready = [NO_ANSWER_YET, NO_ANSWER_YET]
-    proxy.ready = Answer(
+    proxy.ready = Response(
         503, f"metrics-proxy is not ready: pods of all namespaces are not known yet: {REFUSED}\n"
     )
     out = run(context, state)
     assert isinstance(out.unit_status, testing.BlockedStatus)
-    assert proxy.asked.count("/-/ready") == 3
+    assert proxy.requests.count("/-/ready") == 3
 
 
 @pytest.fixture
-def deaf(state: testing.State) -> Iterator[testing.State]:
-    """Nobody answers at the port."""
+def unresponsive(state: testing.State) -> Iterator[testing.State]:
+    """The state with a port that does not respond."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield with_config(state, port=held.getsockname()[1])
 
 
-def test_starting(context: Context, deaf: testing.State):
-    out = run(context, deaf)
-    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to answer")
+def test_starting(context: Context, unresponsive: testing.State):
+    out = run(context, unresponsive)
+    assert out.unit_status == testing.WaitingStatus("waiting for metrics-proxy to respond")
 
 
-def test_does_not_answer(context: Context, deaf: testing.State):
-    checked = with_container(run(context, deaf), check_infos={DOWN})
+def test_does_not_respond(context: Context, unresponsive: testing.State):
+    checked = with_container(run(context, unresponsive), check_infos={DOWN})
     out = run(context, checked, "update_status")
     assert isinstance(out.unit_status, testing.BlockedStatus)
-    assert out.unit_status.message.startswith("cannot ask metrics-proxy at http://127.0.0.1:")
+    assert out.unit_status.message.startswith("cannot query metrics-proxy at http://127.0.0.1:")
     assert out.unit_status.message.endswith(
         "see kubectl logs -n prod metrics-proxy-k8s-0 -c metrics-proxy"
     )
 
 
 def failed_change(*lines: str) -> ops.pebble.ChangeError:
-    """The error of a replan as Pebble 1.26 makes it."""
+    """The error of a replan as Pebble 1.26 reports it."""
     task = {
         "id": "1", "kind": "start", "summary": "Start", "status": "Error",
         "progress": {"label": "", "done": 1, "total": 1},
@@ -225,20 +233,20 @@ TAKEN = (
 )
 
 
-def test_layer_that_pebble_refuses(
+def test_layer_rejected_by_pebble(
     context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
 ):
-    def refuse(*_: Any, **__: Any) -> None:
+    def reject(*_: Any, **__: Any) -> None:
         raise ops.pebble.APIError({}, 400, "Bad Request", "cannot parse layer")
 
-    monkeypatch.setattr(ops.Container, "add_layer", refuse)
+    monkeypatch.setattr(ops.Container, "add_layer", reject)
     out = run(context, state)
     assert out.unit_status == testing.BlockedStatus(
-        "metrics-proxy does not start: cannot parse layer"
+        "metrics-proxy failed to start: cannot parse layer"
     )
 
 
-def test_restart_that_takes_long(
+def test_restart_takes_long(
     context: Context, state: testing.State, monkeypatch: pytest.MonkeyPatch
 ):
     def replan(_: ops.Container) -> None:
@@ -254,27 +262,30 @@ def test_restart_that_takes_long(
     [
         (
             [TAKEN.format("PORT", 1)],
-            "port {port} is in use in this pod: juju config metrics-proxy-k8s port=FREE_PORT",
+            "port {port} is in use in this pod: run juju config metrics-proxy-k8s port=FREE_PORT",
         ),
         (
             [TAKEN.format("METRICS_HTTP_PORT", 5055)],
-            "port 5055 is in use in this pod: this charm must give metrics-proxy another own_port",
+            (
+                "port 5055 is in use in this pod: "
+                "this charm must change the parameter own_port of MetricsProxy"
+            ),
         ),
         (
             [TAKEN.format("PORT", 80).replace("address already in use", "permission denied")],
-            "metrics-proxy does not start: PORT is 80: cannot listen there",
+            "metrics-proxy failed to start: PORT is 80: cannot listen there",
         ),
         (
-            [TAKEN.format("PORT", 1), "metrics-proxy: no memory", "a thought"],
-            "metrics-proxy does not start: no memory",
+            [TAKEN.format("PORT", 1), "metrics-proxy: no memory", "another line"],
+            "metrics-proxy failed to start: no memory",
         ),
         (
             ["(no output)"],
-            "metrics-proxy does not start: 2026-01-01T00:00:00Z ERROR service start attempt",
+            "metrics-proxy failed to start: 2026-01-01T00:00:00Z ERROR service start attempt",
         ),
     ],
 )
-def test_does_not_start(
+def test_fails_to_start(
     context: Context,
     state: testing.State,
     proxy: Proxy,
@@ -282,7 +293,7 @@ def test_does_not_start(
     lines: list[str],
     message: str,
 ):
-    # Scenario's Pebble starts everything.
+    # The Pebble of ops.testing never fails to start a service.
     def replan(_: ops.Container) -> None:
         raise failed_change(*lines)
 

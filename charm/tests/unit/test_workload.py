@@ -1,4 +1,4 @@
-"""What runs, for each event, option and unit."""
+"""The workload, for each event, option and unit."""
 
 import pathlib
 from dataclasses import replace
@@ -23,7 +23,7 @@ from states import (
 from charm import CONTAINER, LOGGING, METRICS_ENDPOINT, PEERS, MetricsProxyCharm
 
 
-def test_runs_what_the_configuration_says(context: Context, state: testing.State, proxy: Proxy):
+def test_applies_the_configuration(context: Context, state: testing.State, proxy: Proxy):
     options = {
         "scrape_timeout": "12s",
         "target_labels": "x=pod",
@@ -33,7 +33,7 @@ def test_runs_what_the_configuration_says(context: Context, state: testing.State
     out = run(context, with_config(state, **options))
     assert service_of(out).to_dict() == {
         "override": "replace",
-        "summary": "answers Prometheus",
+        "summary": "serves metrics to Prometheus",
         "command": "metrics-proxy",
         "startup": "enabled",
         "on-failure": "restart",
@@ -89,14 +89,14 @@ def test_events_of_pebble(context: Context, state: testing.State, event: str):
         },
     }
     if event == "pebble_ready":
-        happens = context.on.pebble_ready(state.get_container(CONTAINER))
+        event_to_run = context.on.pebble_ready(state.get_container(CONTAINER))
     else:
         state = with_container(
             state, check_infos={info}, layers={"metrics-proxy": ops.pebble.Layer(layer)}
         )
         container = state.get_container(CONTAINER)
-        happens = getattr(context.on, f"pebble_{event}")(container, info)
-    out = context.run(happens, state)
+        event_to_run = getattr(context.on, f"pebble_{event}")(container, info)
+    out = context.run(event_to_run, state)
     assert service_of(out).environment["POD_LABEL_SELECTOR"] == "app=web"
     assert out.unit_status == testing.ActiveStatus("1 of 2 targets up")
 
@@ -110,19 +110,19 @@ def test_events_of_relations(context: Context, state: testing.State, endpoint: s
     else:
         relation = testing.Relation(endpoint)
         unit = {}
-    happens = getattr(context.on, f"relation_{event}")(relation, **unit)
-    out = context.run(happens, replace(state, relations={relation}, leader=False))
+    event_to_run = getattr(context.on, f"relation_{event}")(relation, **unit)
+    out = context.run(event_to_run, replace(state, relations={relation}, leader=False))
     assert service_of(out).environment["POD_LABEL_SELECTOR"] == "app=web"
 
 
 @pytest.mark.parametrize("event", ["created", "broken"])
 @pytest.mark.parametrize("endpoint", ["charm-tracing", "receive-ca-cert", METRICS_ENDPOINT])
-def test_events_of_what_is_no_concern(
+def test_events_of_relations_keep_the_status(
     context: Context, state: testing.State, endpoint: str, event: str
 ):
     relation = testing.Relation(endpoint)
-    happens = getattr(context.on, f"relation_{event}")(relation)
-    out = context.run(happens, replace(state, relations={relation}))
+    event_to_run = getattr(context.on, f"relation_{event}")(relation)
+    out = context.run(event_to_run, replace(state, relations={relation}))
     assert out.unit_status == testing.ActiveStatus("1 of 2 targets up")
 
 
@@ -134,10 +134,10 @@ def test_actions_keep_the_status(
 
     monkeypatch.setattr(ops.Container, "replan", replan)
     out = context.run(context.on.action("show-rbac"), state)
-    assert out.unit_status == testing.BlockedStatus("metrics-proxy does not start: no")
+    assert out.unit_status == testing.BlockedStatus("metrics-proxy failed to start: no")
 
 
-def test_same_configuration_changes_nothing(context: Context, state: testing.State):
+def test_unchanged_configuration_changes_nothing(context: Context, state: testing.State):
     first = run(context, state)
     second = run(context, first, "update_status")
     assert second.get_container(CONTAINER).plan == first.get_container(CONTAINER).plan
@@ -191,14 +191,14 @@ def test_namespace_of_the_model(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """That of a controller's model has another name."""
+    """The namespace of a controller's model does not have the name of the model."""
     file = tmp_path / "namespace"
     file.write_text("controller-prod\n")
     monkeypatch.setattr("metrics_proxy_sidecar.environment._NAMESPACE_FILE", file)
     assert service_of(run(context, state)).environment["NAMESPACES"] == "controller-prod"
 
 
-def test_version_that_cannot_be_asked(context: Context, state: testing.State):
+def test_version_is_unknown(context: Context, state: testing.State):
     fails = testing.Exec(["metrics-proxy", "version"], return_code=1)
     for execs in ({fails}, {testing.Exec(["metrics-proxy", "version"], stdout="")}):
         out = run(context, with_container(state, execs=execs))
@@ -206,7 +206,7 @@ def test_version_that_cannot_be_asked(context: Context, state: testing.State):
         assert isinstance(out.unit_status, testing.ActiveStatus)
 
 
-def test_version_is_asked_in_the_container(context: Context, state: testing.State):
+def test_version_is_read_in_the_container(context: Context, state: testing.State):
     run(context, state)
     assert [call.command for call in context.exec_history[CONTAINER]] == [
         list(VERSION.command_prefix)

@@ -10,7 +10,7 @@ OWN = [{"job_name": "gateway", "static_configs": [{"targets": ["*:9100"]}]}]
 
 
 class GatewayCharm(ops.CharmBase):
-    """Has pods of its own, made elsewhere, with the label gateway=public."""
+    """Has pods that are created elsewhere, with the label gateway=public."""
 
     def __init__(self, framework: ops.Framework):
         super().__init__(framework)
@@ -22,7 +22,7 @@ class GatewayCharm(ops.CharmBase):
         self.metrics = MetricsEndpointProvider(
             self,
             jobs=[*OWN, *self.proxy.scrape_jobs],
-            # With two containers it would only write the jobs at update-status.
+            # With two containers, the default is to write the jobs on update-status only.
             refresh_event=[self.on.gateway_pebble_ready, self.on.upgrade_charm],
         )
         for name, event in self.on.events().items():
@@ -31,7 +31,7 @@ class GatewayCharm(ops.CharmBase):
         framework.observe(self.on.collect_unit_status, self._on_collect_unit_status)
 
     def _reconcile(self, _: ops.EventBase) -> None:
-        self.proxy.reconcile()  # on every unit, not on the leader alone
+        self.proxy.reconcile()  # on every unit, not only on the leader
         self.unit.set_ports(9100, *self.proxy.ports)
 
     def _on_collect_unit_status(self, event: ops.CollectStatusEvent) -> None:
@@ -42,7 +42,7 @@ class GatewayCharm(ops.CharmBase):
         event.add_status(ops.ActiveStatus(self.proxy.summary()))
 
     def pod_metadata(self) -> dict[str, dict[str, str]]:
-        """Return what the pods that this charm makes need, to be asked at port 9100."""
+        """Return the metadata that the charm's pods need to be scraped at port 9100."""
         return {
             "labels": MetricsProxy.pod_labels("gateway=public"),
             "annotations": MetricsProxy.pod_annotations(9100),

@@ -1,6 +1,6 @@
 """Runs metrics-proxy as a sidecar container of a Juju charm.
 
-MetricsProxy is what charms use. The package sets no status and owns no relation.
+Charms use MetricsProxy. The package sets no status and manages no relation.
 """
 
 from metrics_proxy_sidecar.probe import ProbeError, Target

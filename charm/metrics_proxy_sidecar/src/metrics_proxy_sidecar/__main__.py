@@ -1,4 +1,4 @@
-"""Prints what the package makes: python -m metrics_proxy_sidecar layer --selector app=web."""
+"""Prints the layer or the manifest: python -m metrics_proxy_sidecar layer --selector app=web."""
 
 import argparse
 import inspect
@@ -14,7 +14,7 @@ _NUMBERS = {"port", "own_port", "shard_index", "shard_count"}
 
 
 def main(arguments: list[str]) -> int:
-    """Print a layer or a manifest as YAML; return 2 if a parameter is wrong."""
+    """Print a layer or a manifest as YAML; return 2 if a parameter is invalid."""
     parser = argparse.ArgumentParser(prog="metrics_proxy_sidecar", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
     layer = commands.add_parser("layer", help="the Pebble layer")
@@ -24,10 +24,12 @@ def main(arguments: list[str]) -> int:
         kind = int if parameter in _NUMBERS else str
         default = "" if parameter == "selector" else defaults[parameter].default
         layer.add_argument(option, type=kind, default=default)
-    rbac = commands.add_parser("rbac", help="what lets an application see pods")
+    rbac = commands.add_parser(
+        "rbac", help="the manifest that lets an application list and watch pods"
+    )
     rbac.add_argument("app")
     rbac.add_argument("model")
-    rbac.add_argument("namespace", nargs="*", help="all if there is none")
+    rbac.add_argument("namespace", nargs="*", help="all namespaces if none is given")
     parameters = vars(parser.parse_args(arguments))
     if parameters.pop("command") == "rbac":
         print(rbac_manifest(parameters["app"], parameters["model"], parameters["namespace"]))

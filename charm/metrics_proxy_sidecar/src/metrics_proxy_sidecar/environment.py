@@ -1,4 +1,4 @@
-"""The program's environment, from what a charm says and from where it runs."""
+"""The program's environment, from the charm's parameters and from the unit's surroundings."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ VARIABLES = {
     "shard_index": "SHARD_INDEX",
     "shard_count": "SHARD_COUNT",
 }
-"""The variable of each parameter of MetricsProxy."""
+"""The environment variable for each parameter of MetricsProxy."""
 
 
 def make_environment(
@@ -33,7 +33,7 @@ def make_environment(
     shard_index: int | None,
     own_port: int,
 ) -> dict[str, str]:
-    """Return all variables, those with an empty value too, right or wrong.
+    """Return all variables, including empty ones, without validating them.
 
     The parameters are those of MetricsProxy.
     """
@@ -42,7 +42,7 @@ def make_environment(
     if shard_index is None:
         shard_index = int(unit_name().rpartition("/")[2] or 0)
     if shard_index >= 0:
-        # A unit that is on its way out may have a number past the units planned.
+        # The number of a unit that is being removed may exceed the planned units.
         shard_count = max(shard_count, shard_index + 1)
     return {
         "POD_LABEL_SELECTOR": selector,
@@ -59,19 +59,22 @@ def make_environment(
 
 
 def own_namespace() -> str:
-    """Return the namespace of the model, which has its name, but for a controller's."""
+    """Return the namespace of the model.
+
+    It has the name of the model, except for the model of a controller.
+    """
     if _NAMESPACE_FILE.exists():
         return _NAMESPACE_FILE.read_text().strip()
     return os.environ.get("JUJU_MODEL_NAME", "")
 
 
 def unit_name() -> str:
-    """Return the name of the unit whose hook this is, empty outside of hooks."""
+    """Return the name of the unit whose hook is running, or "" outside of hooks."""
     return os.environ.get("JUJU_UNIT_NAME", "")
 
 
 def app_name() -> str:
-    """Return the name of the application whose hook this is."""
+    """Return the name of the application whose hook is running, or "APP" outside of hooks."""
     return unit_name().partition("/")[0] or "APP"
 
 

@@ -1,4 +1,4 @@
-"""The Pebble layer and the scrape jobs that follow from the program's settings."""
+"""The Pebble layer and the scrape jobs for the program's settings."""
 
 import math
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from ops import pebble
 from metrics_proxy_sidecar.settings import effective, parse_duration
 
 SERVICE = "metrics-proxy"
-"""Name of the service, of the check whether it answers, and of the layer."""
+"""Name of the service, of its health check, and of the layer."""
 
-# What the program gives itself beyond SCRAPE_TIMEOUT when it stops, and some more.
+# The time that the program takes to stop, beyond SCRAPE_TIMEOUT, and a margin.
 _STOP_SECONDS = 15 + 5
-# Prometheus waits longer than the proxy, which needs time to merge and write.
+# Prometheus waits this much longer than the proxy, which needs time to merge and write.
 _MERGE_SECONDS = 1
-_LEAST_INTERVAL = 60
+_MIN_INTERVAL_SECONDS = 60
 
 
 def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
@@ -28,7 +28,7 @@ def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
             "services": {
                 SERVICE: {
                     "override": "replace",
-                    "summary": "answers Prometheus",
+                    "summary": "serves metrics to Prometheus",
                     "command": "metrics-proxy",
                     "startup": "enabled",
                     "on-failure": "restart",
@@ -36,7 +36,7 @@ def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
                     "environment": {k: v for k, v in environment.items() if v},
                 }
             },
-            # No levels: the pod of a charm is not unready because of its sidecar.
+            # No levels: a failing sidecar must not make the charm's pod unready.
             "checks": {
                 SERVICE: {
                     "override": "replace",
@@ -45,7 +45,7 @@ def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
                     "threshold": 3,
                     "exec": {"command": "metrics-proxy healthcheck", "service-context": SERVICE},
                 },
-                # It fails while the pods cannot be listed, so that an event tells when they can.
+                # Fails while pods cannot be listed. Its recovery is an event for the charm.
                 f"{SERVICE}-ready": {
                     "override": "replace",
                     "period": "10s",
@@ -59,9 +59,9 @@ def make_layer(environment: Mapping[str, str]) -> pebble.Layer:
 
 
 def make_jobs(environment: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the job for the pods' metrics and, if the proxy has them, that for its own.
+    """Return the job for the pods' metrics and, unless disabled, one for the proxy's own.
 
-    No variable may be empty or wrong.
+    All variables must be set and valid.
     """
     timeout = _timeout_seconds(environment) + _MERGE_SECONDS
     jobs = [_job("metrics-proxy", environment["PORT"], timeout)]
@@ -72,12 +72,15 @@ def make_jobs(environment: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _job(name: str, port: str, timeout: int) -> dict[str, Any]:
-    """Return a job that asks every unit; Prometheus refuses a timeout above the interval."""
+    """Return a job that scrapes every unit.
+
+    Prometheus rejects a timeout that is longer than the interval.
+    """
     return {
         "job_name": name,
         "metrics_path": "/metrics",
         "static_configs": [{"targets": [f"*:{port}"]}],
-        "scrape_interval": f"{max(timeout, _LEAST_INTERVAL)}s",
+        "scrape_interval": f"{max(timeout, _MIN_INTERVAL_SECONDS)}s",
         "scrape_timeout": f"{timeout}s",
     }
 

@@ -1,4 +1,4 @@
-"""What Kubernetes accepts as names, label keys and label values."""
+"""The syntax of namespaces, label keys and label values in Kubernetes."""
 
 import re
 
@@ -9,12 +9,12 @@ _NAME = re.compile("([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 
 def is_namespace(name: str) -> bool:
-    """Say whether a namespace can be called that (RFC 1123 label)."""
+    """Return whether name is a valid name of a namespace (RFC 1123 label)."""
     return len(name) <= 63 and _DNS_LABEL.fullmatch(name) is not None
 
 
 def is_label_key(key: str) -> bool:
-    """Say whether it is a qualified name: a name, after a DNS subdomain and / or not."""
+    """Return whether key is a qualified name: an optional DNS subdomain and /, then a name."""
     prefix, slash, name = key.rpartition("/")
     if slash and not (len(prefix) <= 253 and _DNS_SUBDOMAIN.fullmatch(prefix)):
         return False
@@ -22,5 +22,5 @@ def is_label_key(key: str) -> bool:
 
 
 def is_label_value(value: str) -> bool:
-    """Say whether it is empty or as the name of a label key."""
+    """Return whether value is empty or has the syntax of the name in a label key."""
     return value == "" or (len(value) <= 63 and _NAME.fullmatch(value) is not None)

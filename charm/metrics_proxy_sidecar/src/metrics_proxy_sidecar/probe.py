@@ -1,4 +1,4 @@
-"""Asks the running proxy, which shares the network of the charm's container."""
+"""Queries the running proxy, which shares the network namespace of the charm container."""
 
 import contextlib
 import http.client
@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Never by way of a proxy that the environment names.
+# Ignores HTTP proxies in the environment.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _READY = re.compile(r"metrics-proxy is ready: (\d+) targets(?:, (\d+) of (\d+) up)?.*")
 _FORBIDDEN = re.compile(r"pods of (?:all namespaces|namespace (\S+)) .* is forbidden:")
@@ -16,71 +16,72 @@ _UP = re.compile(r"up\{(.*)\} ([01])\n?")
 
 
 class ProbeError(Exception):
-    """The proxy did not answer."""
+    """The proxy did not respond, or responded with an error."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """What /-/ready says."""
+    """The response of /-/ready."""
 
     is_ready: bool
     text: str
 
     @property
     def targets(self) -> str:
-        """How many targets are known, and up, in words; empty if the proxy is not ready."""
+        """How many targets are discovered and up, in words; empty if the proxy is not ready."""
         if not (match := _READY.match(self.text)):
             return ""
-        known, up, asked = match.groups()
-        return f"{up} of {asked} targets up" if up else f"{known} targets, not scraped yet"
+        known, up, scraped = match.groups()
+        return f"{up} of {scraped} targets up" if up else f"{known} targets, not scraped yet"
 
     @property
     def forbidden(self) -> list[str] | None:
-        """The namespaces whose pods may not be listed, empty if it is all; else None."""
+        """The namespaces in which listing pods is forbidden (empty means all), or None."""
         found = [match[1] for match in _FORBIDDEN.finditer(self.text)]
         return list(filter(None, found)) if found else None
 
     @property
     def reason(self) -> str:
-        """Why it is not ready, or what is known is not up to date; empty if all is well."""
+        """Why the proxy is not ready, or its pods are outdated; empty if there is no problem."""
         text = _READY.sub("", self.text) if self.is_ready else self.text
         return " ".join(text.split()).removeprefix("metrics-proxy is not ready: ")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A pod, or one of its ports, in an answer."""
+    """A pod, or one of its ports, in a response."""
 
     labels: str
-    """As they stand in the answer: k8s_pod_name="web-0",k8s_namespace="default"."""
+    """As in the response: k8s_pod_name="web-0",k8s_namespace="default"."""
     is_up: bool
 
 
 def ask_ready(port: int) -> Readiness:
-    """Ask whether the pods are known. ProbeError if nobody answers."""
-    with _get(port, "/-/ready", timeout=3) as answer:
-        return Readiness(answer.status == http.client.OK, "".join(_lines(answer)))
+    """Query whether the pods are discovered. ProbeError if there is no response."""
+    with _get(port, "/-/ready", timeout=3) as response:
+        return Readiness(response.status == http.client.OK, "".join(_lines(response)))
 
 
 def scrape(port: int, timeout: float) -> Iterator[str]:
-    """Scrape all pods; yield the answer's lines, each with its end.
+    """Scrape all pods; yield the lines of the response, with their line ends.
 
-    ProbeError if there is no answer, or it breaks off, or pauses for timeout seconds.
+    ProbeError if there is no response, if it is not 200 or ends early, or if nothing is
+    received for timeout seconds.
     """
-    with _get(port, "/metrics", timeout) as answer:
-        if answer.status != http.client.OK:
-            raise ProbeError("".join(_lines(answer)).strip())
-        yield from _lines(answer)
+    with _get(port, "/metrics", timeout) as response:
+        if response.status != http.client.OK:
+            raise ProbeError("".join(_lines(response)).strip())
+        yield from _lines(response)
 
 
 def find_targets(lines: Iterator[str]) -> list[Target]:
-    """Return the targets of which the lines of an answer say whether they are up."""
+    """Return the targets that have an up sample in the lines of a response."""
     found = (_UP.fullmatch(line) for line in lines)
     return [Target(match[1], match[2] == "1") for match in found if match]
 
 
-def _lines(answer: http.client.HTTPResponse) -> Iterator[str]:
-    return (line.decode(errors="replace") for line in answer)
+def _lines(response: http.client.HTTPResponse) -> Iterator[str]:
+    return (line.decode(errors="replace") for line in response)
 
 
 @contextlib.contextmanager
@@ -88,10 +89,10 @@ def _get(port: int, path: str, timeout: float) -> Iterator[http.client.HTTPRespo
     url = f"http://127.0.0.1:{port}{path}"
     try:
         try:
-            answer = _OPENER.open(url, timeout=timeout)
+            response = _OPENER.open(url, timeout=timeout)
         except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            yield answer
+            response = error
+        with response:
+            yield response
     except (OSError, http.client.HTTPException) as error:
-        raise ProbeError(f"cannot ask metrics-proxy at {url}: {error}") from error
+        raise ProbeError(f"cannot query metrics-proxy at {url}: {error}") from error

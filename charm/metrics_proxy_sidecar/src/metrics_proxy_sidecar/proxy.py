@@ -1,4 +1,4 @@
-"""MetricsProxy: the sidecar as a charm sees it."""
+"""MetricsProxy: the interface of the sidecar for charms."""
 
 import contextlib
 import logging
@@ -18,14 +18,14 @@ from metrics_proxy_sidecar.settings import effective, find_mistakes, parse_durat
 
 logger = logging.getLogger(__name__)
 
-# How long a hook waits for the first list of pods, so that the status says what came of it.
+# How long a hook waits for the first list of pods, so that the status shows its result.
 _FIRST_LIST_SECONDS = 5.0
 _NO_ANSWER_YET = "no answer from the API server yet"
 
 
 @dataclass(frozen=True)
 class _Condition:
-    """How the proxy is: one of the three is set."""
+    """The state of the proxy. At most one of the three is set."""
 
     problem: str | None = None
     waiting: str | None = None
@@ -35,27 +35,30 @@ class _Condition:
 class MetricsProxy:
     """A container that runs metrics-proxy.
 
-    Make one in the charm's __init__ of every unit, call reconcile() on every event, and
-    put problem() into a BlockedStatus and waiting() into a WaitingStatus. All of it runs in
-    hooks of Juju only, whose environment tells the model and the unit.
+    Create one in the charm's __init__ on every unit, and call reconcile() on every event.
+    Use problem() as the message of a BlockedStatus and waiting() as that of a
+    WaitingStatus. All methods must run in a Juju hook, because they read the model and the
+    unit from its environment.
 
     Args:
         container: the workload container with the rock of metrics-proxy.
-        selector: which pods are asked, if they carry prometheus.io/scrape: "true".
-        scrape_timeout: how long pods may take, as 9s, or seconds.
-        port: where Prometheus scrapes the pods' metrics. Containers of a pod share ports.
-        namespaces: names with commas between; empty is the model's own, * is all.
-        target_labels: labels of each sample, NAME=SOURCE with commas between.
+        selector: label selector for the pods to scrape, which must also have the
+            annotation prometheus.io/scrape: "true".
+        scrape_timeout: how long pods may take to respond, such as 9s, or seconds.
+        port: port on which Prometheus scrapes the pods' metrics. The containers of a pod
+            share their ports.
+        namespaces: comma-separated namespaces; empty means that of the model, * means all.
+        target_labels: labels added to each sample, as comma-separated NAME=SOURCE pairs.
         log_level: debug, info, warn or error.
         memory_limit: auto, none, or a size.
-        shard_count: into how many parts the pods are divided: self.app.planned_units(). If
-            None each unit asks all pods, and Prometheus has each series once a unit.
-        shard_index: which part of the pods this unit asks; the unit's number if None.
+        shard_count: number of shards of the pods: self.app.planned_units(). If None, each
+            unit scrapes all pods, and Prometheus has each series once per unit.
+        shard_index: the shard that this unit scrapes; the unit's number if None.
         own_port: port of the proxy's own metrics, 0 for none.
-        options: how the charm's configuration calls parameters; the remedies of
-            problem() then say juju config.
-        rbac_action: the charm's action that shows rbac_manifest(); the remedies of
-            problem() then say juju run.
+        options: the charm's configuration option for each parameter, by parameter; the
+            remedies in problem() then name juju config commands.
+        rbac_action: the charm's action that shows rbac_manifest(); the remedies in
+            problem() then name juju run.
     """
 
     def __init__(
@@ -93,35 +96,36 @@ class MetricsProxy:
             own_port=own_port,
         )
         self._remedies = Remedies(self._environment, options or {}, container.name, rbac_action)
-        # The model's own namespace is nobody's mistake.
+        # The namespace of the model is not a parameter, so it is never reported as invalid.
         given = set(self._environment) - (set() if namespaces.strip() else {"NAMESPACES"})
         self._mistakes = [m for m in find_mistakes(self._environment) if m.variable in given]
 
     @property
     def layer(self) -> ops.pebble.Layer:
-        """The layer that reconcile() adds. ValueError if a parameter is wrong."""
+        """The layer that reconcile() adds. ValueError if a parameter is invalid."""
         self._require_valid()
         return make_layer(self._environment)
 
     @property
     def scrape_jobs(self) -> list[dict[str, Any]]:
-        """The jobs for MetricsEndpointProvider, which takes none to be *:80: so never none.
+        """The jobs for MetricsEndpointProvider.
 
-        While a parameter is wrong they are for what runs since before. If nothing does,
-        wrong parameters have their defaults.
+        Never empty, because the library replaces an empty list with a job for *:80. While a
+        parameter is invalid, the jobs are for the configuration that is still running. If
+        nothing is running, invalid parameters have their defaults.
         """
         return make_jobs(self._running_environment())
 
     @property
     def ports(self) -> list[int]:
-        """The ports that Prometheus asks; none while a parameter is wrong."""
+        """The ports that Prometheus scrapes; empty while a parameter is invalid."""
         return [] if self._mistakes else [p for p in (self._port, self._own_port) if p]
 
     def reconcile(self) -> None:
-        """Make the container run what the parameters say, if Pebble answers.
+        """Apply the parameters to the container, if Pebble is reachable.
 
-        While a parameter is wrong what runs already goes on. The same parameters
-        restart nothing.
+        While a parameter is invalid, the service continues with its previous configuration.
+        Unchanged parameters do not restart it.
         """
         self._failure, self._condition = "", None
         if self._mistakes:
@@ -130,44 +134,49 @@ class MetricsProxy:
             self._container.add_layer(SERVICE, self.layer, combine=True)
             self._container.replan()
         except ops.pebble.ConnectionError:
-            logger.info("Pebble in %s does not answer yet", self._container.name)
+            logger.info("Pebble in container %s is not reachable yet", self._container.name)
         except ops.pebble.TimeoutError:
-            logger.info("Pebble in %s still restarts metrics-proxy", self._container.name)
+            logger.info(
+                "Pebble in container %s is still restarting metrics-proxy", self._container.name
+            )
         except (ops.pebble.ChangeError, ops.pebble.APIError) as error:
             self._failure = str(error)
             logger.error("cannot start metrics-proxy: %s", self._failure)  # noqa: TRY400
 
     def problem(self) -> str | None:
-        """Say what somebody must do for the proxy to work, or None."""
-        return self._look().problem
+        """Describe the action that the operator must take for the proxy to work, or None."""
+        return self._inspect().problem
 
     def waiting(self) -> str | None:
-        """Say what the proxy waits for that comes by itself, or None."""
-        return self._look().waiting
+        """Describe what the proxy waits for that needs no action by the operator, or None."""
+        return self._inspect().waiting
 
     def summary(self) -> str:
-        """Say how many targets the last scrape found up, and what is not as it could be.
+        """Describe how many targets were up at the last scrape, and any limitation.
 
-        Empty if there is a problem, or something is waited for.
+        Empty if problem() or waiting() is set.
         """
-        return self._look().summary
+        return self._inspect().summary
 
     def targets(self) -> list[probe.Target]:
-        """Ask all pods once; return which of them answered. ProbeError if none is asked."""
+        """Scrape all pods once; return the targets and whether each is up.
+
+        ProbeError if the scrape fails.
+        """
         return probe.find_targets(self.scrape())
 
     def scrape(self) -> Iterator[str]:
-        """Ask all pods once; yield the answer's lines. ProbeError if there is none."""
+        """Scrape all pods once; yield the lines of the response. ProbeError if it fails."""
         running = self._running_environment()
         seconds = parse_duration(running["SCRAPE_TIMEOUT"]) or 0
         return probe.scrape(int(running["PORT"]), seconds + 5)
 
     def version(self) -> str | None:
-        """Return the program's version, or None if it cannot be asked."""
+        """Return the program's version, or None if it cannot be determined."""
         try:
             out, _ = self._container.exec(["metrics-proxy", "version"], timeout=5).wait_output()
         except (ops.pebble.Error, TimeoutError) as error:
-            logger.warning("cannot ask metrics-proxy for its version: %s", error)
+            logger.warning("cannot get the version of metrics-proxy: %s", error)
             return None
         return out.split()[-1] if out.split() else None
 
@@ -180,7 +189,7 @@ class MetricsProxy:
     def pod_labels(selector: str) -> dict[str, str]:
         """Return labels that match a selector of the form key=value,key2=value2.
 
-        For pods that the charm makes itself. ValueError if the selector has another form.
+        They are for pods that the charm creates. ValueError if the selector has another form.
         """
         labels = {}
         for requirement in selector.split(","):
@@ -191,7 +200,7 @@ class MetricsProxy:
                 or key.endswith("!")
                 or find_mistakes({"POD_LABEL_SELECTOR": requirement})
             ):
-                raise ValueError(f"{requirement!r} does not say what a label is: want key=value")
+                raise ValueError(f"{requirement!r} does not determine a label: expected key=value")
             labels[key.strip()] = value.strip()
         return labels
 
@@ -199,7 +208,7 @@ class MetricsProxy:
     def pod_annotations(
         port: int, *, path: str = "/metrics", scheme: str = "http"
     ) -> dict[str, str]:
-        """Return the annotations of a pod that shall be asked at port."""
+        """Return the annotations for a pod to be scraped at port."""
         return {
             "prometheus.io/scrape": "true",
             "prometheus.io/port": str(port),
@@ -207,8 +216,8 @@ class MetricsProxy:
             "prometheus.io/scheme": scheme,
         }
 
-    def _look(self) -> _Condition:
-        """Find out how the proxy is, once between two reconciles."""
+    def _inspect(self) -> _Condition:
+        """Return the state of the proxy, which is cached until the next reconcile()."""
         if self._condition is None:
             try:
                 self._condition = self._condition_of_parameters() or self._condition_of_service()
@@ -224,19 +233,19 @@ class MetricsProxy:
         return None
 
     def _condition_of_service(self) -> _Condition:
-        """Ask Pebble and the proxy. ConnectionError of Pebble if that does not answer."""
+        """Query Pebble and the proxy. Pebble's ConnectionError if Pebble is not reachable."""
         service = self._container.get_services(SERVICE).get(SERVICE)
         if service is None or service.current == ops.pebble.ServiceStatus.INACTIVE:
             return _Condition(waiting="waiting for metrics-proxy to start")
         if not service.is_running():
-            return _Condition(problem=f"metrics-proxy does not run: {self._remedies.see_log()}")
+            return _Condition(problem=f"metrics-proxy is not running: {self._remedies.see_log()}")
         try:
             return self._condition_of_pods(self._wait_for_first_list())
         except probe.ProbeError as error:
             checks = self._container.get_checks(SERVICE).values()
             if any(check.status == ops.pebble.CheckStatus.DOWN for check in checks):
                 return _Condition(problem=f"{error}: {self._remedies.see_log()}")
-            return _Condition(waiting="waiting for metrics-proxy to answer")
+            return _Condition(waiting="waiting for metrics-proxy to respond")
 
     def _condition_of_pods(self, readiness: probe.Readiness) -> _Condition:
         reason = readiness.reason
@@ -249,7 +258,7 @@ class MetricsProxy:
         return _Condition(summary="; ".join(filter(None, [readiness.targets, reason])))
 
     def _running_environment(self) -> dict[str, str]:
-        """Return the variables of what runs, or shall run, with their defaults."""
+        """Return the variables of the running service, or the configured ones, with defaults."""
         if self._mistakes:
             with contextlib.suppress(ops.pebble.ConnectionError):
                 service = self._container.get_plan().services.get(SERVICE)

@@ -1,4 +1,4 @@
-"""The manifest that lets an application see pods without juju trust."""
+"""The manifest that allows an application to list and watch pods without juju trust."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ _GROUP = "rbac.authorization.k8s.io"
 def rbac_manifest(app: str, model: str, namespaces: Sequence[str] = ()) -> str:
     """Return YAML for kubectl apply.
 
-    It holds a ClusterRole if namespaces is empty, which stands for all, else a Role in
-    each of them, bound to the service account that Juju makes for app in the namespace
-    of its model.
+    It contains a ClusterRole if namespaces is empty, which means all namespaces, and
+    otherwise a Role in each namespace. They are bound to the service account that Juju
+    creates for app in the namespace of its model.
     """
     name = f"{app}-metrics-proxy"
     subjects = [{"kind": "ServiceAccount", "name": app, "namespace": model}]
     documents = []
     if not namespaces:
-        name = f"{model}-{name}"  # cluster-wide names are shared by all models
+        name = f"{model}-{name}"  # cluster-scoped names are shared by all models
     for metadata in [{"name": name, "namespace": ns} for ns in namespaces] or [{"name": name}]:
         kind = "Role" if namespaces else "ClusterRole"
         documents += [

@@ -1,4 +1,4 @@
-"""Checks Kubernetes label selectors, by the grammar of apimachinery's labels.Parse."""
+"""Validates Kubernetes label selectors, by the grammar of apimachinery's labels.Parse."""
 
 import re
 
@@ -12,7 +12,7 @@ _SETS = {"in", "notin"}
 
 
 def check_selector(selector: str) -> str | None:
-    """Return what is wrong with a selector, or None. An empty one is nothing wrong."""
+    """Return the syntax error in a selector, or None. An empty selector is valid here."""
     try:
         _Parser(selector).check()
     except ValueError as error:
@@ -21,7 +21,7 @@ def check_selector(selector: str) -> str | None:
 
 
 class _Parser:
-    """Reads a selector token by token. The end is the token ''."""
+    """Reads a selector token by token. The token '' marks the end."""
 
     def __init__(self, selector: str):
         self._tokens: list[str] = []
@@ -34,7 +34,7 @@ class _Parser:
         self._next = 0
 
     def check(self) -> None:
-        """Read requirements up to the end, with commas between."""
+        """Read comma-separated requirements up to the end."""
         if not self._peek():
             return
         while True:
@@ -61,7 +61,7 @@ class _Parser:
             self._take()
         key = self._identifier()
         if not is_label_key(key):
-            raise ValueError(f"'{key}' is no label key")
+            raise ValueError(f"'{key}' is not a label key")
         if is_negated or self._peek() in {"", ","}:
             return
         operator = self._take()
@@ -73,9 +73,9 @@ class _Parser:
             raise ValueError(f"found '{operator}', expected: in, notin, =, ==, !=, <, >")
         for value in values:
             if not is_label_value(value):
-                raise ValueError(f"'{value}' is no label value")
+                raise ValueError(f"'{value}' is not a label value")
             if operator in _ORDER and not _is_int64(value):
-                raise ValueError(f"'{value}' is no integer, which {operator} wants")
+                raise ValueError(f"'{value}' is not an integer, which {operator} requires")
 
     def _identifier(self) -> str:
         token = self._take()
@@ -84,7 +84,7 @@ class _Parser:
         return token
 
     def _values(self) -> list[str]:
-        """Read (a,b). Values may be left out: (,) is twice the empty one."""
+        """Read (a,b). Values may be empty: (,) is two empty values."""
         if (token := self._take()) != "(":
             raise ValueError(f"found '{token}', expected: '('")
         values: list[str] = []

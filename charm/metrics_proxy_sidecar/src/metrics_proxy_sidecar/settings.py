@@ -1,7 +1,7 @@
-"""The rules of metrics-proxy's environment variables, as the program has them.
+"""The validation rules for metrics-proxy's environment variables, as in the program.
 
-tests/validation.json holds cases that the program and this module are both tested
-with. Only the variables that a charm sets are here.
+The program and this module are both tested with the cases in tests/validation.json.
+This module only covers the variables that a charm sets.
 """
 
 import re
@@ -14,33 +14,33 @@ from metrics_proxy_sidecar.selector import check_selector
 
 @dataclass(frozen=True)
 class Mistake:
-    """A variable whose value breaks its rule."""
+    """A variable with an invalid value."""
 
     variable: str
     value: str
-    """Empty if it is not set."""
+    """The value, or empty if the variable is not set."""
     want: str
-    """The rule."""
+    """The rule that the value must satisfy."""
     detail: str = ""
-    """What is wrong in particular, where that is known."""
+    """The specific error, if known."""
 
     def __str__(self) -> str:
-        """Say it as the program does."""
+        """Return the message as the program words it."""
         state = f'is "{self.value}"' if self.value else "is not set"
         return f"{self.variable} {state}: {self.reason}"
 
     @property
     def reason(self) -> str:
         """The rule and the detail."""
-        return f"want {self.want}" + (f": {self.detail}" if self.detail else "")
+        return f"expected {self.want}" + (f": {self.detail}" if self.detail else "")
 
 
 class _BreaksRuleError(Exception):
-    """A value breaks its rule; the text is the detail, or empty."""
+    """A value breaks its rule; the message is the detail, or empty."""
 
 
 def find_mistakes(environment: Mapping[str, str]) -> list[Mistake]:
-    """Check the variables. What is empty or absent has its default, if it has one."""
+    """Check the variables. An empty or absent variable has its default, if there is one."""
     mistakes = []
     for variable, (want, default, check) in sorted(_RULES.items()):
         value = environment.get(variable) or default
@@ -52,7 +52,7 @@ def find_mistakes(environment: Mapping[str, str]) -> list[Mistake]:
 
 
 def effective(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables, with the default of each that is empty, absent or wrong."""
+    """Return the variables, with the default for each that is empty, absent or invalid."""
     wrong = {mistake.variable for mistake in find_mistakes(environment)}
     return {
         variable: default if variable in wrong else environment.get(variable) or default
@@ -61,7 +61,7 @@ def effective(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the seconds of 9s, 1m30s or 9, or None if it is no duration."""
+    """Return the number of seconds in 9s, 1m30s or 9, or None if text is not a duration."""
     if _NUMBER.fullmatch(text):
         text += "s"
     sign, rest = (text[0], text[1:]) if text[:1] in {"+", "-"} else ("", text)
@@ -93,8 +93,8 @@ def _check_duration(value: str, _: Mapping[str, str]) -> None:
 _WHOLE = re.compile("[+-]?[0-9]+")
 
 
-def _whole(value: str, least: int, most: int) -> int:
-    if not _WHOLE.fullmatch(value) or not least <= int(value) <= most:
+def _whole(value: str, minimum: int, maximum: int) -> int:
+    if not _WHOLE.fullmatch(value) or not minimum <= int(value) <= maximum:
         raise _BreaksRuleError
     return int(value)
 
@@ -121,7 +121,7 @@ def _check_shard_index(value: str, environment: Mapping[str, str]) -> None:
         raise _BreaksRuleError
     count = environment.get("SHARD_COUNT") or "1"
     if not _WHOLE.fullmatch(count) or not 1 <= int(count) <= 1000:
-        return  # that is the mistake
+        return  # SHARD_COUNT is reported instead
     if int(value) >= int(count):
         raise _BreaksRuleError(f"SHARD_COUNT is {count}")
 
@@ -153,24 +153,25 @@ def _check_target_labels(value: str, _: Mapping[str, str]) -> None:
         name = name.strip()
         _check_target_label(name, source.strip())
         if name in seen:
-            raise _BreaksRuleError(f"the label {name} stands twice")
+            raise _BreaksRuleError(f"the label {name} occurs twice")
         seen.add(name)
 
 
 def _check_target_label(name: str, source: str) -> None:
     if not _LABEL_NAME.fullmatch(name) or name.startswith("__"):
-        raise _BreaksRuleError(f'Prometheus refuses the label name "{name}"')
+        raise _BreaksRuleError(f'Prometheus rejects the label name "{name}"')
     if name in {"le", "quantile"}:
-        raise _BreaksRuleError(f"the label {name} belongs to histograms and summaries")
+        raise _BreaksRuleError(f"the label {name} is reserved for histograms and summaries")
     kind, _colon, key = source.partition(":")
     if kind in _SOURCES and not key:
         return
     if kind not in {"label", "annotation"}:
         raise _BreaksRuleError(
-            f'"{source}" is no source: want {", ".join(_SOURCES)}, label:KEY or annotation:KEY'
+            f'"{source}" is not a source: '
+            f"expected {', '.join(_SOURCES)}, label:KEY or annotation:KEY"
         )
     if not is_label_key(key.lower()):
-        raise _BreaksRuleError(f'"{key}" is no {kind} key')
+        raise _BreaksRuleError(f'"{key}" is not a valid {kind} key')
 
 
 _BYTES = {
@@ -197,7 +198,7 @@ def _check_log_level(value: str, _: Mapping[str, str]) -> None:
 
 
 _Check = Callable[[str, Mapping[str, str]], None]
-# Of each variable the rule in words, the default and the rule.
+# For each variable: the rule in words, the default, and the check.
 _RULES: dict[str, tuple[str, str, _Check]] = {
     "POD_LABEL_SELECTOR": (
         "a Kubernetes label selector such as app=web,tier in (a,b)",
@@ -233,5 +234,5 @@ _RULES: dict[str, tuple[str, str, _Check]] = {
 
 
 def rules() -> dict[str, str]:
-    """Return the rule of each variable in words."""
+    """Return the rule for each variable in words."""
     return {variable: want for variable, (want, _, _) in _RULES.items()}

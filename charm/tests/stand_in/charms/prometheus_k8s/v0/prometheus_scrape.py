@@ -1,8 +1,9 @@
-"""Stands in for the library of the Prometheus charm where that was not fetched.
+"""Stands in for the library of the Prometheus charm when that has not been fetched.
 
-The library is on Charmhub only, and not part of this project: charmcraft fetches it when
-the charm is packed. This is what its documentation says that a provider writes, and a
-consumer makes of it, and no more; tests/unit/test_contract.py holds for both.
+The library is only available from Charmhub and is not part of this project: charmcraft
+fetches it when the charm is packed. This module only implements what the library's
+documentation describes: the data that a provider writes, and the scrape configurations that
+a consumer creates from it. tests/unit/test_contract.py passes with both.
 """
 
 import ipaddress
@@ -30,7 +31,7 @@ _DEFAULT_JOB = {"metrics_path": "/metrics", "static_configs": [{"targets": ["*:8
 
 
 class MetricsEndpointProvider(ops.Object):
-    """Tells Prometheus of jobs: the leader which, and each unit its address."""
+    """Publishes jobs to Prometheus: the leader writes the jobs, each unit its address."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class MetricsEndpointProvider(ops.Object):
         self.framework.observe(on.update_status, self._write_address)
 
     def update_scrape_job_spec(self, jobs: list[dict[str, Any]]) -> None:
-        """Replace the jobs, and write everything."""
+        """Replace the jobs, and write all relation data."""
         self._jobs = _sanitize(jobs)
         self._write()
 
@@ -98,14 +99,14 @@ class MetricsEndpointProvider(ops.Object):
 
 
 class MetricsEndpointConsumer(ops.Object):
-    """Makes scrape configurations of the jobs and addresses of all providers."""
+    """Creates scrape configurations from the jobs and addresses of all providers."""
 
     def __init__(self, charm: ops.CharmBase, relation_name: str = "metrics-endpoint"):
         super().__init__(charm, relation_name)
         self._relations = charm.model.relations[relation_name]
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return a job for each job and unit, with the labels of its Juju topology."""
+        """Return a scrape job for each job and unit, with the labels of its Juju topology."""
         return [
             _job_of_unit(job, JujuTopology.from_dict(metadata), dict(relation.data[unit]))
             for relation in self._relations
