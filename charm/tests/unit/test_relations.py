@@ -32,7 +32,7 @@ def test_publishes_jobs_to_prometheus(context: Context, state: testing.State, pr
 
 
 @pytest.mark.parametrize(
-    ("timeout", "want"),
+    ("timeout", "expected"),
     [
         ("9s", ("60s", "10s")),
         ("", ("60s", "10s")),  # the default
@@ -42,12 +42,12 @@ def test_publishes_jobs_to_prometheus(context: Context, state: testing.State, pr
     ],
 )
 def test_prometheus_waits_longer(
-    context: Context, state: testing.State, timeout: str, want: tuple[str, str]
+    context: Context, state: testing.State, timeout: str, expected: tuple[str, str]
 ):
     relation = testing.Relation(METRICS_ENDPOINT)
     out = run(context, with_config(replace(state, relations={relation}), scrape_timeout=timeout))
     job = jobs_of(out, relation)[0]
-    assert (job["scrape_interval"], job["scrape_timeout"]) == want
+    assert (job["scrape_interval"], job["scrape_timeout"]) == expected
 
 
 @pytest.mark.parametrize("leader", [True, False])

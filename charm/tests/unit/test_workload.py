@@ -177,12 +177,12 @@ def test_units_share_the_pods(
 
 
 @pytest.mark.parametrize(
-    ("namespaces", "want"),
+    ("namespaces", "expected"),
     [("", "prod"), (" ", "prod"), ("*", None), ("a", "a"), (" a , b ", "a,b")],
 )
-def test_namespaces(context: Context, state: testing.State, namespaces: str, want: str | None):
+def test_namespaces(context: Context, state: testing.State, namespaces: str, expected: str | None):
     out = run(context, with_config(state, namespaces=namespaces))
-    assert service_of(out).environment.get("NAMESPACES") == want
+    assert service_of(out).environment.get("NAMESPACES") == expected
 
 
 def test_namespace_of_the_model(

@@ -42,12 +42,12 @@ class _BreaksRuleError(Exception):
 def find_mistakes(environment: Mapping[str, str]) -> list[Mistake]:
     """Check the variables. An empty or absent variable has its default, if there is one."""
     mistakes = []
-    for variable, (want, default, check) in sorted(_RULES.items()):
+    for variable, (rule, default, check) in sorted(_RULES.items()):
         value = environment.get(variable) or default
         try:
             check(value, environment)
         except _BreaksRuleError as error:
-            mistakes.append(Mistake(variable, value, want, str(error)))
+            mistakes.append(Mistake(variable, value, rule, str(error)))
     return mistakes
 
 
@@ -235,4 +235,4 @@ _RULES: dict[str, tuple[str, str, _Check]] = {
 
 def rules() -> dict[str, str]:
     """Return the rule for each variable in words."""
-    return {variable: want for variable, (want, _, _) in _RULES.items()}
+    return {variable: rule for variable, (rule, _, _) in _RULES.items()}
