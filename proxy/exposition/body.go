@@ -126,7 +126,7 @@ func Read(r io.Reader, opts Options) (*Body, error) {
 // index checks and indexes a whole body.
 func index(raw []byte, in syntax, opts Options) (*Body, error) {
 	if len(raw) > MaxBody {
-		return nil, fmt.Errorf("a body of %d bytes is over the %d that can be indexed", len(raw), MaxBody)
+		return nil, fmt.Errorf("body of %d bytes exceeds the maximum of %d bytes", len(raw), MaxBody)
 	}
 	if in == protobuf && opts.Format.syntax != protobuf {
 		var err error

@@ -124,7 +124,7 @@ func (f Format) Accept() string {
 type ContentTypeError string
 
 func (e ContentTypeError) Error() string {
-	return fmt.Sprintf("Content-Type is %.200q, want a well-formed one of %s, %s or %s", string(e), textType, openMetricsType, protobufType)
+	return fmt.Sprintf("Content-Type is %.200q, expected a well-formed %s, %s or %s", string(e), textType, openMetricsType, protobufType)
 }
 
 // syntaxOf returns the syntax of a body with that Content-Type. fallback is the

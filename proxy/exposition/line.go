@@ -73,7 +73,7 @@ func (s *scanner) bareName(colons bool) []byte {
 	return s.text[start:s.pos]
 }
 
-var errUnterminated = errors.New("quoted string does not end")
+var errUnterminated = errors.New("unterminated quoted string")
 
 // quoted consumes a quoted string and returns what is between the quotes, still
 // escaped. It may contain raw line feeds, but not directly after a backslash.
@@ -105,7 +105,7 @@ func (s *scanner) textSample(l *line) error {
 	*l = line{labels: l.labels[:0], start: s.pos, canonical: true}
 	if s.peek() != '{' {
 		if l.name = s.bareName(true); len(l.name) == 0 {
-			return fmt.Errorf("want a metric name, found %q", s.peek())
+			return fmt.Errorf("expected a metric name, found %q", s.peek())
 		}
 	}
 	l.insert = s.pos
@@ -144,7 +144,7 @@ func (s *scanner) braces(l *line) error {
 				return fmt.Errorf("name %.80q is empty or not valid UTF-8", name)
 			}
 		} else if name = s.bareName(false); len(name) == 0 {
-			return fmt.Errorf("want a label name, found %q", s.peek())
+			return fmt.Errorf("expected a label name, found %q", s.peek())
 		}
 		l.canonical = len(s.blanks()) == 0 && l.canonical
 		if isQuoted && s.isAlone() {
@@ -172,12 +172,12 @@ func (s *scanner) braces(l *line) error {
 	}
 	s.pos++
 	if !named {
-		return errors.New("no metric name")
+		return errors.New("missing metric name")
 	}
 	return nil
 }
 
-var errSecondName = errors.New("a second metric name")
+var errSecondName = errors.New("more than one metric name")
 
 // isAlone reports whether a quoted name has no value, and is therefore the metric name.
 // It consumes a comma after the name.
@@ -210,12 +210,12 @@ func (s *scanner) quotedName() ([]byte, error) {
 // labelValue parses `="value"` after a label name and adds the label to the line.
 func (s *scanner) labelValue(l *line, name []byte) error {
 	if s.peek() != '=' {
-		return fmt.Errorf("want = after label %.80s, found %q", name, s.peek())
+		return fmt.Errorf("expected = after label %.80s, found %q", name, s.peek())
 	}
 	s.pos++
 	l.canonical = len(s.blanks()) == 0 && l.canonical
 	if s.peek() != '"' {
-		return fmt.Errorf("want a quoted value for label %.80s, found %q", name, s.peek())
+		return fmt.Errorf("expected a quoted value for label %.80s, found %q", name, s.peek())
 	}
 	value, err := s.quoted()
 	if err != nil {
@@ -258,7 +258,7 @@ func (s *scanner) valueAndTimestamp(l *line) error {
 		s.blanks()
 	}
 	if s.peek() != '\n' {
-		return fmt.Errorf("want a timestamp in milliseconds or the end of the line, found %q", s.peek())
+		return fmt.Errorf("expected a timestamp in milliseconds or the end of the line, found %q", s.peek())
 	}
 	s.pos++
 	return nil

@@ -29,10 +29,10 @@ func (p *parser) metadata(keyword string) error {
 			return err
 		}
 	} else if name = p.bareName(true); len(name) == 0 {
-		return fmt.Errorf("want a metric name after %s, found %q", keyword, p.peek())
+		return fmt.Errorf("expected a metric name after %s, found %q", keyword, p.peek())
 	}
 	if p.in == openMetrics && (p.peek() != ' ' || bytes.IndexByte(p.text[p.pos:], '\n') < 0) {
-		return fmt.Errorf("want a blank and a text after %s %.80s, and a line feed", keyword, name)
+		return fmt.Errorf("expected a space, a text and a line feed after %s %.80s", keyword, name)
 	}
 	text := p.restOfLine()
 	if len(text) > 0 {
@@ -76,7 +76,7 @@ func (p *parser) declare(d *declaration, keyword string, text []byte) error {
 	case "TYPE":
 		typ, ok := parseMetricType(p.in, string(text))
 		if !ok {
-			return fmt.Errorf("TYPE of %.80s is %.80q, want one of %q", d.name, text, typeNames[p.in])
+			return fmt.Errorf("TYPE of %.80s is %.80q, expected one of %q", d.name, text, typeNames[p.in])
 		}
 		d.typ = typ
 		if d.all != nil {
@@ -84,7 +84,7 @@ func (p *parser) declare(d *declaration, keyword string, text []byte) error {
 		}
 	case "UNIT":
 		if unit := string(text); unit != "" && !isUnitOf(unit, d.name) {
-			return fmt.Errorf("UNIT of %.80s is %.80q, want the name's last part", d.name, unit)
+			return fmt.Errorf("UNIT of %.80s is %.80q, expected the last part of the metric name", d.name, unit)
 		}
 		d.unit = string(text)
 	case "HELP":

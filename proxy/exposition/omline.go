@@ -17,7 +17,7 @@ func (s *scanner) omSample(l *line) error {
 	*l = line{labels: l.labels[:0], start: s.pos, canonical: true}
 	if s.peek() != '{' {
 		if l.name = s.bareName(true); len(l.name) == 0 {
-			return fmt.Errorf("want a metric name, found %q", s.peek())
+			return fmt.Errorf("expected a metric name, found %q", s.peek())
 		}
 	}
 	l.insert = s.pos
@@ -28,7 +28,7 @@ func (s *scanner) omSample(l *line) error {
 			return err
 		}
 		if len(l.name) == 0 {
-			return errors.New("no metric name")
+			return errors.New("missing metric name")
 		}
 	}
 	return s.omTail(l)
@@ -75,9 +75,9 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 		case err != nil:
 			return err
 		case len(name) == 0 && (!isQuoted || !ofExemplar) || !utf8.Valid(name): // Prometheus accepts "" in an exemplar
-			return fmt.Errorf("want a label name, found %q", s.peek())
+			return fmt.Errorf("expected a label name, found %q", s.peek())
 		case ofExemplar && bytes.IndexByte(name, '\n') >= 0:
-			return errors.New("a raw line feed in a label name")
+			return errors.New("label name contains a raw line feed")
 		}
 		if isQuoted && s.isAlone() {
 			if named {
@@ -95,7 +95,7 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 			l.canonical = l.canonical && (ofExemplar || s.peek() != '}')
 		case '}':
 		default:
-			return fmt.Errorf("want a comma or } after label %.80s, found %q", name, s.peek())
+			return fmt.Errorf("expected a comma or } after label %.80s, found %q", name, s.peek())
 		}
 	}
 	s.pos++
@@ -106,13 +106,13 @@ func (s *scanner) omBraces(l *line, ofExemplar bool) error {
 func (s *scanner) omLabel(l *line, name []byte, ofExemplar bool) error {
 	labels := l.labels
 	if !bytes.HasPrefix(s.text[s.pos:], []byte(`="`)) {
-		return fmt.Errorf("want = and a quoted value after label %.80s, found %q", name, s.peek())
+		return fmt.Errorf("expected = and a quoted value after label %.80s, found %q", name, s.peek())
 	}
 	if err := s.labelValue(l, name); err != nil {
 		return err
 	}
 	if value := l.labels[len(labels)].value; bytes.IndexByte(value, '\n') >= 0 {
-		return fmt.Errorf("value of label %.80s has a raw line feed", name)
+		return fmt.Errorf("value of label %.80s contains a raw line feed", name)
 	}
 	if !ofExemplar {
 		return nil
@@ -128,7 +128,7 @@ func (s *scanner) omLabel(l *line, name []byte, ofExemplar bool) error {
 // feed. want describes the token in errors.
 func (s *scanner) omToken(want string) ([]byte, error) {
 	if s.peek() != ' ' {
-		return nil, fmt.Errorf("want one blank and %s, found %q", want, s.peek())
+		return nil, fmt.Errorf("expected one space and %s, found %q", want, s.peek())
 	}
 	s.pos++
 	start := s.pos
@@ -154,7 +154,7 @@ func (s *scanner) omTimestamp() (timestamp []byte, millis int64, err error) {
 		return nil, 0, err
 	}
 	if math.IsNaN(seconds) || math.IsInf(seconds, 0) {
-		return nil, 0, fmt.Errorf("timestamp %.80s is no time", timestamp)
+		return nil, 0, fmt.Errorf("timestamp %.80s is not a finite number", timestamp)
 	}
 	return timestamp, millisOf(seconds), nil
 }
@@ -185,7 +185,7 @@ func (s *scanner) omExemplar(l *line) error {
 // omLineFeed consumes the line feed at the end of a line, which is mandatory.
 func (s *scanner) omLineFeed() error {
 	if s.pos >= len(s.text) || s.text[s.pos] != '\n' {
-		return fmt.Errorf("want the end of the line, found %q", s.peek())
+		return fmt.Errorf("expected the end of the line, found %q", s.peek())
 	}
 	s.pos++
 	return nil

@@ -153,7 +153,7 @@ func (p *parser) omEntry() error {
 		}
 	}
 	line, _, _ := bytes.Cut(p.text[p.pos:], []byte("\n"))
-	return fmt.Errorf("want HELP, TYPE, UNIT or the end after #, found %.80q", line)
+	return fmt.Errorf("expected HELP, TYPE, UNIT or EOF after #, found %.80q", line)
 }
 
 // restOfLine consumes the rest of the line and its line feed, and returns it without
@@ -238,7 +238,7 @@ func (p *parser) exported() int {
 // MaxSamples.
 func (p *parser) expose(series int) error {
 	if p.exposed += series; p.opts.MaxSamples > 0 && p.exposed > p.opts.MaxSamples {
-		return fmt.Errorf("%w: over SAMPLE_LIMIT, which is %d", ErrTooManySamples, p.opts.MaxSamples)
+		return fmt.Errorf("%w: more than SAMPLE_LIMIT=%d", ErrTooManySamples, p.opts.MaxSamples)
 	}
 	return nil
 }
@@ -280,7 +280,7 @@ func (p *parser) family(key string) (int32, error) {
 	}
 	f := int32(len(p.body.families))
 	if f == maxFamilies {
-		return 0, fmt.Errorf("%w: over %d families", ErrTooManySamples, maxFamilies)
+		return 0, fmt.Errorf("%w: more than %d families", ErrTooManySamples, maxFamilies)
 	}
 	p.body.families = append(p.body.families, family{name: key, first: -1, last: -1})
 	p.byName[key] = f

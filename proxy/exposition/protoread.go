@@ -144,7 +144,7 @@ func checkWireTypes(m protoreflect.Message) error {
 	for unknown := m.GetUnknown(); len(unknown) > 0; {
 		number, _, n := protowire.ConsumeField(unknown)
 		if field := m.Descriptor().Fields().ByNumber(number); field != nil {
-			return fmt.Errorf("%s is malformed", field.FullName())
+			return fmt.Errorf("field %s has the wrong wire type", field.FullName())
 		}
 		unknown = unknown[n:]
 	}
@@ -193,7 +193,7 @@ func checkFamily(mf protoFamily) error {
 				return fmt.Errorf("metric %.80s: label %.80q has no name", mf.GetName(), l.GetValue())
 			}
 			if l.GetName() == made && l.GetValue() != "" {
-				return fmt.Errorf("metric %.80s: label %s stands twice", mf.GetName(), made)
+				return fmt.Errorf("metric %.80s: duplicate label %s", mf.GetName(), made)
 			}
 		}
 	}
@@ -223,7 +223,7 @@ func checkNative(h *dto.Histogram) error {
 			total += int(s.GetLength())
 		}
 		if total != side.buckets {
-			return fmt.Errorf("spans of %d buckets, and %d buckets", total, side.buckets)
+			return fmt.Errorf("spans cover %d buckets, but there are %d", total, side.buckets)
 		}
 	}
 	return nil

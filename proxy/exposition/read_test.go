@@ -120,26 +120,26 @@ func TestTooManyFamilies(t *testing.T) {
 func TestReadSaysWhere(t *testing.T) {
 	for body, want := range map[string]string{
 		"a 1\nb{x=\"1\n2\"} 1\nc x\n":      `line 4: value "x" is not a number`,
-		"<html>":                           `line 1: want a metric name, found '<'`,
-		"a{x=\"1\",x=\"2\"} 1":             `line 1: label x stands twice`,
+		"<html>":                           `line 1: expected a metric name, found '<'`,
+		"a{x=\"1\",x=\"2\"} 1":             `line 1: duplicate label x`,
 		"a{__name__=\"b\"} 1":              `line 1: label __name__ is not allowed`,
-		"\n\n# TYPE a thing\n":             `line 3: TYPE of a is "thing", want one of ["untyped" "counter" "gauge" "histogram" "summary"]`,
-		"a 1 1.5\n":                        `line 1: want a timestamp in milliseconds or the end of the line, found '.'`,
-		"a{x=\"1\n":                        `line 1: value of label x: quoted string does not end`,
-		"# HELP 1 x\n":                     `line 1: want a metric name after HELP, found '1'`,
-		"a 1\n\x00b 1\n":                   `line 2: want a metric name, found '\x00'`,
-		"a{x=1} 1\n":                       `line 1: want a quoted value for label x, found '1'`,
-		"{\"a\",\"b\"} 1\n":                `line 1: a second metric name`,
-		"{x=\"1\"} 1\n":                    `line 1: no metric name`,
+		"\n\n# TYPE a thing\n":             `line 3: TYPE of a is "thing", expected one of ["untyped" "counter" "gauge" "histogram" "summary"]`,
+		"a 1 1.5\n":                        `line 1: expected a timestamp in milliseconds or the end of the line, found '.'`,
+		"a{x=\"1\n":                        `line 1: value of label x: unterminated quoted string`,
+		"# HELP 1 x\n":                     `line 1: expected a metric name after HELP, found '1'`,
+		"a 1\n\x00b 1\n":                   `line 2: expected a metric name, found '\x00'`,
+		"a{x=1} 1\n":                       `line 1: expected a quoted value for label x, found '1'`,
+		"{\"a\",\"b\"} 1\n":                `line 1: more than one metric name`,
+		"{x=\"1\"} 1\n":                    `line 1: missing metric name`,
 		"# HELP a \xff\n":                  `line 1: HELP of a is not valid UTF-8: "\xff"`,
 		"a{x=\"\xff\"} 1\n":                `line 1: value of label x is not valid UTF-8: "\xff"`,
 		"a 1 99999999999999999999\n":       `line 1: timestamp 99999999999999999999 is out of range`,
 		"a{x=\"1\"} 1\r\n":                 `line 1: value "1\r" is not a number`,
 		"{\"\"} 1\n":                       `line 1: name "" is empty or not valid UTF-8`,
 		"{\"a\x00\"} 1\n":                  `line 1: NUL byte in name "a\x00"`,
-		"a{x} 1\n":                         `line 1: want = after label x, found '}'`,
-		"a{=\"1\"} 1\n":                    `line 1: want a label name, found '='`,
-		strings.Repeat("a 1\n", 9) + "1\n": `line 10: want a metric name, found '1'`,
+		"a{x} 1\n":                         `line 1: expected = after label x, found '}'`,
+		"a{=\"1\"} 1\n":                    `line 1: expected a label name, found '='`,
+		strings.Repeat("a 1\n", 9) + "1\n": `line 10: expected a metric name, found '1'`,
 	} {
 		if _, err := Read(strings.NewReader(body), Options{ContentType: textType}); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", body, err, want)
@@ -152,7 +152,7 @@ func TestReadLimits(t *testing.T) {
 		t.Errorf("two samples, limit 2: %v", err)
 	}
 	// Duplicates count, because they are exposed.
-	if _, err := Read(strings.NewReader("a 1\na 1\na 1\n"), Options{ContentType: textType, MaxSamples: 2}); !errors.Is(err, ErrTooManySamples) || !strings.Contains(err.Error(), "SAMPLE_LIMIT, which is 2") {
+	if _, err := Read(strings.NewReader("a 1\na 1\na 1\n"), Options{ContentType: textType, MaxSamples: 2}); !errors.Is(err, ErrTooManySamples) || !strings.Contains(err.Error(), "more than SAMPLE_LIMIT=2") {
 		t.Errorf("three samples, limit 2: %v", err)
 	}
 	if _, err := Read(iotest.ErrReader(io.ErrUnexpectedEOF), Options{ContentType: textType}); !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -62,7 +62,7 @@ func (p *parser) resolveLabels() (exported int, err error) {
 // checkLabels checks that the label names are distinct, and that none is __name__.
 func (l *line) checkLabels() error {
 	if name := repeatedName(l.labels); name != nil {
-		return fmt.Errorf("label %.80s stands twice", name)
+		return fmt.Errorf("duplicate label %.80s", name)
 	}
 	if slices.ContainsFunc(l.labels, func(a pair) bool { return string(a.name) == "__name__" }) {
 		return errors.New("label __name__ is not allowed")

@@ -174,7 +174,7 @@ func TestMessages(t *testing.T) {
 		want  string
 	}{
 		{"status", says("HTTP/1.1 503 Service Unavailable\r\n\r\n"), `the target answered "503 Service Unavailable", want status 200`},
-		{"type", says(answer("<html>", "Content-Type: text/html")), `Content-Type is "text/html", want `},
+		{"type", says(answer("<html>", "Content-Type: text/html")), `Content-Type is "text/html", expected `},
 		{"encoding", says(answer("m 1\n", text, "Content-Encoding: br")), `cannot decode Content-Encoding "br"`},
 		{"gzip", says(answer("m 1\n", text, "Content-Encoding: gzip")), "cannot decode gzip: "},
 		{"gzip that is corrupt further on", says(answer(zipped[:len(zipped)-8]+"12345678", text, "Content-Encoding: gzip")), "cannot decode gzip: "},
