@@ -12,7 +12,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/server"
 )
 
-// healthcheck checks the proxy that runs with the same PORT on this host.
+// healthcheck checks the proxy that listens on PORT on this host.
 func healthcheck(ctx context.Context, environ []string) error {
 	s, err := config.LoadServe(environ)
 	if err != nil {
@@ -21,8 +21,9 @@ func healthcheck(ctx context.Context, environ []string) error {
 	return checkHealth(ctx, fmt.Sprintf("%s://127.0.0.1:%d", scheme, s.Port))
 }
 
-// checkHealth returns nil if a healthy proxy responds at address. As for a kubelet's
-// probes, its certificate is not verified: nothing secret is sent or received.
+// checkHealth returns nil if a healthy proxy responds within 5 s at address, a URL without
+// a path. As in the probes of a kubelet, the certificate is not verified, because nothing
+// secret is sent or received.
 func checkHealth(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -42,7 +43,7 @@ func checkHealth(ctx context.Context, address string) error {
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 	if err != nil || resp.StatusCode != http.StatusOK || string(body) != server.Healthy {
-		return fmt.Errorf("%s answered %s %q: this is not a healthy metrics-proxy", url, resp.Status, body)
+		return fmt.Errorf("%s returned %s %q: this is not a healthy metrics-proxy", url, resp.Status, body)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
-// certificate makes one, with its key, both in PEM.
+// certificate creates a self-signed certificate and its key, both in PEM format.
 func certificate(t *testing.T) (cert, key []byte) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -48,7 +48,7 @@ func writeFile(t *testing.T, name string, content []byte) string {
 	return path
 }
 
-// kubeconfigOf writes a file whose cluster and user are these.
+// kubeconfigOf writes a kubeconfig file with the given cluster and user, and returns its path.
 func kubeconfigOf(t *testing.T, cluster, user string) string {
 	t.Helper()
 	return writeFile(t, "config", fmt.Appendf(nil, `apiVersion: v1
@@ -60,9 +60,9 @@ current-context: good
 `, cluster, user))
 }
 
-// TestKubeconfigMistakes has kubeconfig files that can be read, but that no request can
-// be made with, or none by the user that they name. The message names variable, file
-// and mistake.
+// TestKubeconfigMistakes uses kubeconfig files that can be read, but with which no request
+// can be made, or none as the user that they specify. The message names the variable, the
+// file and the mistake.
 func TestKubeconfigMistakes(t *testing.T) {
 	const server = "server: 'https://127.0.0.1:1'"
 	cert, key := certificate(t)
@@ -86,18 +86,18 @@ func TestKubeconfigMistakes(t *testing.T) {
 			path := kubeconfigOf(t, tt.cluster, tt.user)
 			err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=a", "SCRAPE_TIMEOUT=100ms", "KUBECONFIG=" + path}, io.Discard, io.Discard)
 			if bad := (usageError{}); !errors.As(err, &bad) {
-				t.Fatalf("the error is %v, want a usageError", err)
+				t.Fatalf("got error %v, want a usageError", err)
 			}
 			for _, want := range []string{fmt.Sprintf("KUBECONFIG is %q", path), tt.want} {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("the error is %q, want it to say %q", err, want)
+					t.Errorf("got error %q, want it to contain %q", err, want)
 				}
 			}
 		})
 	}
 }
 
-// TestKubeconfigs has files that can be used.
+// TestKubeconfigs uses valid kubeconfig files.
 func TestKubeconfigs(t *testing.T) {
 	cert, key := certificate(t)
 	certFile, keyFile := writeFile(t, "cert.pem", cert), writeFile(t, "key.pem", key)

@@ -1,4 +1,4 @@
-// Command metrics-proxy lets Prometheus scrape many pods at one address. See the
+// Command metrics-proxy lets Prometheus scrape many pods through one address. See the
 // README.
 package main
 
@@ -19,7 +19,7 @@ var version = "devel"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal terminates the process immediately
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	if err == nil {
 		return
@@ -32,17 +32,19 @@ func main() {
 	os.Exit(1)
 }
 
-// usageError is a mistake in the arguments or the configuration.
+// usageError is an error in the arguments or the configuration. Its exit code is 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// run does what args say, until it is done or ctx ends. A usageError comes before
-// anything listens.
+// run runs the command in args until it finishes or ctx ends. A usageError is returned
+// before any port is opened.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	return dispatch(ctx, commands(), args, call{environ, stdout, stderr})
 }
 
+// withConfig loads the configuration and calls do with it. An error in the configuration is
+// a usageError.
 func withConfig(environ []string, stderr io.Writer, do func(config.Config, *program) error) error {
 	c, notes, err := config.Load(environ)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/server"
 )
 
-// kubeconfig writes a file with one context, named good, for an API server.
+// kubeconfig writes a file with one context, named good, for the API server at the URL api.
 func kubeconfig(t *testing.T, api string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config")
@@ -39,7 +39,7 @@ current-context: good
 	return path
 }
 
-// listenAnywhere holds a free port until the test ends, or close is called.
+// listenAnywhere listens on a free port until the test ends or release is called.
 func listenAnywhere(t *testing.T) (port string, release func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", ":0")
@@ -66,7 +66,7 @@ func TestVersion(t *testing.T) {
 	for _, arg := range []string{"--version", "-version", "version"} {
 		var stdout strings.Builder
 		if err := run(t.Context(), []string{arg}, nil, &stdout, io.Discard); err != nil || stdout.String() != "metrics-proxy devel\n" {
-			t.Errorf("%s prints %q, error %v", arg, stdout.String(), err)
+			t.Errorf("%s: printed %q, error %v", arg, stdout.String(), err)
 		}
 	}
 }
@@ -80,14 +80,14 @@ func TestHelp(t *testing.T) {
 		}
 		for _, want := range []string{"serve", "scrape", "healthcheck", "version", "POD_LABEL_SELECTOR", "CACHE_UPDATE_INTERVAL 10s ", "METRICS_HTTP_PORT 5055 "} {
 			if !strings.Contains(strings.Join(strings.Fields(stdout.String()), " "), want) {
-				t.Errorf("%s does not print %q but\n%s", arg, want, stdout.String())
+				t.Errorf("%s: got\n%[3]s\nwant it to contain %[2]q", arg, want, stdout.String())
 			}
 		}
 	}
 }
 
-// TestMistakes has arguments and environments that nothing can be done with. They
-// are told from other errors, and nothing is printed.
+// TestMistakes uses invalid arguments and environments. The error is a usageError, and
+// nothing is printed.
 func TestMistakes(t *testing.T) {
 	good := kubeconfig(t, "http://127.0.0.1:1")
 	absent := filepath.Join(t.TempDir(), "absent")
@@ -102,33 +102,33 @@ func TestMistakes(t *testing.T) {
 		environ []string
 		want    []string
 	}{
-		{"unknown command", []string{"srve"}, nil, []string{`"srve"`, "want serve, scrape, healthcheck, version or --help"}},
-		{"two arguments", []string{"scrape", "--help"}, nil, []string{"2 arguments", "want one"}},
+		{"unknown command", []string{"srve"}, nil, []string{`"srve"`, "expected serve, scrape, healthcheck, version or --help"}},
+		{"two arguments", []string{"scrape", "--help"}, nil, []string{"2 arguments", "expected at most one"}},
 		{"an empty argument", []string{""}, nil, []string{`unknown command ""`}},
 		{"no selector", nil, []string{"KUBECONFIG=" + good}, []string{"POD_LABEL_SELECTOR is not set"}},
 		{"no selector, explicit serve", []string{"serve"}, []string{"KUBECONFIG=" + good}, []string{"POD_LABEL_SELECTOR is not set"}},
 		{"no selector for scrape", []string{"scrape"}, []string{"KUBECONFIG=" + good}, []string{"POD_LABEL_SELECTOR is not set"}},
-		{"no kubeconfig", nil, []string{selector, "KUBECONFIG=" + absent}, []string{"KUBECONFIG is", absent, "want a kubeconfig file"}},
+		{"no kubeconfig", nil, []string{selector, "KUBECONFIG=" + absent}, []string{"KUBECONFIG is", absent, "expected a valid kubeconfig file"}},
 		{"broken kubeconfig", nil, []string{selector, "KUBECONFIG=" + broken}, []string{"KUBECONFIG is", broken}},
-		{"no such context", nil, []string{selector, "KUBECONFIG=" + good, "KUBE_CONTEXT=bad"}, []string{`KUBE_CONTEXT is "bad"`, "a context of it"}},
+		{"no such context", nil, []string{selector, "KUBECONFIG=" + good, "KUBE_CONTEXT=bad"}, []string{`KUBE_CONTEXT is "bad"`, "a context in it"}},
 		{"no pod", nil, []string{selector}, []string{"KUBECONFIG is not set"}},
 		{"health check with a bad port", []string{"healthcheck"}, []string{"PORT=x"}, []string{`PORT is "x": expected a TCP port`}},
 	}
-	t.Setenv("KUBERNETES_SERVICE_HOST", "") // also where the tests run in a pod
+	t.Setenv("KUBERNETES_SERVICE_HOST", "") // in case the tests run in a pod
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout strings.Builder
 			err := run(t.Context(), tt.args, tt.environ, &stdout, io.Discard)
 			if bad := (usageError{}); !errors.As(err, &bad) {
-				t.Fatalf("the error is %v, want a usageError", err)
+				t.Fatalf("got error %v, want a usageError", err)
 			}
 			for _, want := range tt.want {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("the error is %q, want it to say %q", err, want)
+					t.Errorf("got error %q, want it to contain %q", err, want)
 				}
 			}
 			if stdout.Len() > 0 {
-				t.Errorf("it printed %q", stdout.String())
+				t.Errorf("printed %q", stdout.String())
 			}
 		})
 	}
@@ -142,14 +142,14 @@ func TestPortInUse(t *testing.T) {
 		"PORT": {"PORT=" + taken, "METRICS_HTTP_PORT=0"}, "METRICS_HTTP_PORT": {"PORT=" + free, "METRICS_HTTP_PORT=" + taken},
 	} {
 		err := run(t.Context(), nil, append(environ, base...), io.Discard, io.Discard)
-		if err == nil || !strings.HasPrefix(err.Error(), variable+" is "+taken+": cannot listen there, want a free port: ") {
-			t.Errorf("the error is %v, want one that names %s", err, variable)
+		if err == nil || !strings.HasPrefix(err.Error(), variable+" is "+taken+": cannot listen there, expected a free port: ") {
+			t.Errorf("got error %v, want one that names %s", err, variable)
 		}
 		if bad := (usageError{}); errors.As(err, &bad) {
-			t.Errorf("%v is a usageError: what somebody else listens on is no mistake of the configuration", err)
+			t.Errorf("%v is a usageError, but a port in use is not an error in the configuration", err)
 		}
 	}
-	// What was listened on before the mistake was found is free again.
+	// The port that was opened before the error is released.
 	l, err := net.Listen("tcp", ":"+free)
 	if err != nil {
 		t.Fatal(err)
@@ -157,20 +157,21 @@ func TestPortInUse(t *testing.T) {
 	_ = l.Close()
 }
 
-// TestHealthcheck asks nobody, somebody else, and a proxy that is not healthy.
+// TestHealthcheck checks a closed port, other servers, and proxies that are healthy and not
+// healthy.
 func TestHealthcheck(t *testing.T) {
-	ask := func(port string) error {
+	check := func(port string) error {
 		return run(t.Context(), []string{"healthcheck"}, []string{"PORT=" + port}, io.Discard, io.Discard)
 	}
-	if err := ask(freePort(t)); err == nil || !strings.Contains(err.Error(), "cannot reach the proxy") {
-		t.Errorf("nobody is there: %v", err)
+	if err := check(freePort(t)); err == nil || !strings.Contains(err.Error(), "cannot reach the proxy") {
+		t.Errorf("nothing listens: got error %v", err)
 	}
 	for name, tt := range map[string]struct {
 		code   int
 		body   string
 		wantOK bool
 	}{
-		"healthy": {http.StatusOK, server.Healthy, true}, "somebody else": {http.StatusOK, "hello", false}, "sick": {http.StatusInternalServerError, server.Healthy, false},
+		"healthy": {http.StatusOK, server.Healthy, true}, "another server": {http.StatusOK, "hello", false}, "unhealthy": {http.StatusInternalServerError, server.Healthy, false},
 		"redirect": {http.StatusFound, server.Healthy, false},
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -179,22 +180,22 @@ func TestHealthcheck(t *testing.T) {
 		}
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/-/healthy" {
-				t.Errorf("it asked for %s", r.URL.Path)
+				t.Errorf("got a request for %s", r.URL.Path)
 			}
 			w.WriteHeader(tt.code)
 			_, _ = io.WriteString(w, tt.body)
 		})}
 		go func() { _ = srv.Serve(l) }()
-		err = ask(fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+		err = check(fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
 		if bad := (usageError{}); (err == nil) != tt.wantOK || errors.As(err, &bad) {
-			t.Errorf("%s: the error is %v", name, err)
+			t.Errorf("%s: got error %v", name, err)
 		}
 		_ = srv.Close()
 	}
 }
 
-// TestHealthcheckScheme has healthy proxies by http and https, and wants no other scheme
-// than theirs to do. The certificate is not one that anybody trusts.
+// TestHealthcheckScheme checks healthy proxies that serve http and https. Only the scheme
+// that a proxy serves succeeds. The certificate is not trusted.
 func TestHealthcheckScheme(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, server.Healthy) })
 	plain, secured := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
@@ -207,25 +208,25 @@ func TestHealthcheckScheme(t *testing.T) {
 		strings.Replace(plain.URL, "http", "https", 1): false, strings.Replace(secured.URL, "https", "http", 1): false,
 	} {
 		if err := checkHealth(t.Context(), address); (err == nil) != wantOK {
-			t.Errorf("%s: the error is %v", address, err)
+			t.Errorf("%s: got error %v", address, err)
 		}
 	}
 }
 
-// TestServiceLink wants the note about a variable that is ignored to be logged.
+// TestServiceLink checks that an ignored variable is logged.
 func TestServiceLink(t *testing.T) {
 	taken, _ := listenAnywhere(t)
 	var stderr strings.Builder
 	environ := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1"), "PORT=" + taken, "METRICS_HTTP_PORT=tcp://10.0.0.1:80"}
 	if err := run(t.Context(), nil, environ, io.Discard, &stderr); err == nil {
-		t.Fatal("the port is not taken")
+		t.Fatal("got no error, want one because the port is in use")
 	}
 	if got := strings.Count(stderr.String(), "METRICS_HTTP_PORT=tcp://10.0.0.1:80"); got != 1 {
-		t.Errorf("the note was logged %d times: %q", got, stderr.String())
+		t.Errorf("the note was logged %d times, want once: %q", got, stderr.String())
 	}
 }
 
-// TestLogFormat wants the log to have the form that was asked for.
+// TestLogFormat checks that LOG_FORMAT sets the format of the log.
 func TestLogFormat(t *testing.T) {
 	for format, want := range map[string]string{"": "time=", "logfmt": "time=", "json": `{"time":`} {
 		var stderr strings.Builder
@@ -241,7 +242,7 @@ func TestLogFormat(t *testing.T) {
 	}
 }
 
-// logged collects what is logged, by whomever.
+// logged collects log output. Safe for concurrent use.
 type logged struct {
 	mu  sync.Mutex
 	all strings.Builder
@@ -253,7 +254,7 @@ func (l *logged) Write(p []byte) (int, error) {
 	return l.all.Write(p)
 }
 
-// take returns what was logged since it was called last.
+// take returns the output since the previous call.
 func (l *logged) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -262,9 +263,9 @@ func (l *logged) take() string {
 	return text
 }
 
-// TestLogOfLibraries wants what libraries log to go where the program's own log goes,
-// in its form: what goes to the standard library's plain log, as net/http's lines do,
-// when it is debugged only.
+// TestLogOfLibraries checks that libraries log to the same output and in the same format as
+// the program. Lines of the standard library's log package, such as those of net/http, are
+// logged at level debug.
 func TestLogOfLibraries(t *testing.T) {
 	defer func(before *slog.Logger, level slog.Level, flags int) {
 		slog.SetDefault(before)
@@ -276,10 +277,10 @@ func TestLogOfLibraries(t *testing.T) {
 		level, format        string
 		plain, info, warning string
 	}{
-		{"debug", "json", `"level":"DEBUG","msg":"said"`, `"level":"INFO","msg":"said"`, `"level":"WARN","msg":"said"`},
-		{"debug", "logfmt", `level=DEBUG msg=said`, `level=INFO msg=said`, `level=WARN msg=said`},
-		{"info", "json", "", `"level":"INFO","msg":"said"`, `"level":"WARN","msg":"said"`},
-		{"warn", "logfmt", "", "", `level=WARN msg=said`},
+		{"debug", "json", `"level":"DEBUG","msg":"text"`, `"level":"INFO","msg":"text"`, `"level":"WARN","msg":"text"`},
+		{"debug", "logfmt", `level=DEBUG msg=text`, `level=INFO msg=text`, `level=WARN msg=text`},
+		{"info", "json", "", `"level":"INFO","msg":"text"`, `"level":"WARN","msg":"text"`},
+		{"warn", "logfmt", "", "", `level=WARN msg=text`},
 	} {
 		t.Run(tt.level+" "+tt.format, func(t *testing.T) {
 			var stderr logged
@@ -292,20 +293,20 @@ func TestLogOfLibraries(t *testing.T) {
 				t.Fatal(err)
 			}
 			stderr.take()
-			for name, say := range map[string]struct {
-				say  func()
+			for name, test := range map[string]struct {
+				log  func()
 				want string
 			}{
-				"log":                {func() { log.Print("said") }, tt.plain},
-				"log of HTTP server": {func() { server.ErrorLog.Print("said") }, tt.plain},
-				"slog":               {func() { slog.Info("said") }, tt.info},
-				"slog, a warning":    {func() { slog.Warn("said") }, tt.warning},
-				"klog":               {func() { klog.Info("said") }, tt.info},
+				"log":                {func() { log.Print("text") }, tt.plain},
+				"log of HTTP server": {func() { server.ErrorLog.Print("text") }, tt.plain},
+				"slog":               {func() { slog.Info("text") }, tt.info},
+				"slog, a warning":    {func() { slog.Warn("text") }, tt.warning},
+				"klog":               {func() { klog.Info("text") }, tt.info},
 			} {
-				say.say()
+				test.log()
 				got := stderr.take()
-				if !strings.Contains(got, say.want) || (got == "") != (say.want == "") {
-					t.Errorf("%s: %q is logged, want %q", name, got, say.want)
+				if !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+					t.Errorf("%s: logged %q, want %q", name, got, test.want)
 				}
 			}
 		})
@@ -317,7 +318,7 @@ func TestShardIndex(t *testing.T) {
 		index config.ShardIndex
 		count int
 		host  string
-		want  int // -1 is an error
+		want  int // -1 = an error
 	}{
 		{2, 3, "any", 2},
 		{config.AutoShardIndex, 3, "proxy-2", 2},
@@ -329,11 +330,11 @@ func TestShardIndex(t *testing.T) {
 	} {
 		got, err := shardIndex(config.Discovery{ShardIndex: test.index, ShardCount: test.count}, func() (string, error) { return test.host, nil })
 		if test.want < 0 {
-			if want := `SHARD_INDEX is auto, SHARD_COUNT is 3 and the host name is "` + test.host + `": want `; err == nil || !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("on %s: error %v, want %s", test.host, err, want)
+			if want := `SHARD_INDEX is auto, SHARD_COUNT is 3 and the host name is "` + test.host + `": expected `; err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("host %s: got error %v, want %s", test.host, err, want)
 			}
 		} else if err != nil || got != test.want {
-			t.Errorf("on %s: index %d, error %v, want %d", test.host, got, err, test.want)
+			t.Errorf("host %s: got index %d, error %v, want %d", test.host, got, err, test.want)
 		}
 	}
 }
@@ -358,8 +359,8 @@ func TestCACertificates(t *testing.T) {
 		"/no/such/file": "no such file", write("nothing"): "does not contain any valid", write(corrupt): "malformed certificate",
 	} {
 		_, err := targetTLS(config.Scrape{CACert: path})
-		if want := fmt.Sprintf("K8S_CACERT is %q: want the path of a PEM file", path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), detail) {
-			t.Errorf("error %v, want %s ... %s", err, want, detail)
+		if want := fmt.Sprintf("K8S_CACERT is %q: expected the path of a PEM file", path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), detail) {
+			t.Errorf("got error %v, want %s ... %s", err, want, detail)
 		}
 	}
 }

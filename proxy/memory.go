@@ -12,12 +12,12 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/scrape"
 )
 
-// cgroupShare is how much of the container's memory the process uses by default: the
-// rest is for what the runtime does not count.
+// cgroupShare is the share of the container's memory limit that the process uses by
+// default. The rest is for memory that the Go runtime does not count.
 const cgroupShare = 0.8
 
-// limitMemory makes the garbage collector keep to the limit, unless GOMEMLIMIT says
-// otherwise, and returns it in bytes, or 0 for none.
+// limitMemory returns the memory limit in bytes, or 0 for none, and sets the soft memory
+// limit of the Go runtime accordingly, unless GOMEMLIMIT is set.
 func limitMemory(configured config.MemoryLimit, logger *slog.Logger) int64 {
 	limit := int64(configured)
 	if configured == config.AutoMemoryLimit {
@@ -26,7 +26,7 @@ func limitMemory(configured config.MemoryLimit, logger *slog.Logger) int64 {
 		case errors.Is(err, memlimit.ErrNoLimit), errors.Is(err, memlimit.ErrNoCgroup), errors.Is(err, memlimit.ErrCgroupsNotSupported):
 			return 0
 		case err != nil:
-			logger.Warn("the container's memory limit cannot be read, so there is none: set MEMORY_LIMIT", "err", err)
+			logger.Warn("cannot read the container's memory limit, so no limit applies: set MEMORY_LIMIT", "err", err)
 			return 0
 		}
 		limit = int64(float64(container) * cgroupShare)
@@ -37,6 +37,6 @@ func limitMemory(configured config.MemoryLimit, logger *slog.Logger) int64 {
 	if isUnset := debug.SetMemoryLimit(-1) == math.MaxInt64; isUnset {
 		debug.SetMemoryLimit(limit - scrape.ProgramMemory)
 	}
-	logger.Info("memory is limited", "bytes", limit)
+	logger.Info("memory limit set", "bytes", limit)
 	return limit
 }

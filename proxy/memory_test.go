@@ -14,10 +14,10 @@ func TestLimitMemory(t *testing.T) {
 	before := debug.SetMemoryLimit(math.MaxInt64)
 	t.Cleanup(func() { debug.SetMemoryLimit(before) })
 	for _, test := range []struct {
-		name           string
-		configured     config.MemoryLimit
-		goMemLimit     int64 // that of GOMEMLIMIT
-		want, wantOfGo int64
+		name         string
+		configured   config.MemoryLimit
+		goMemLimit   int64 // value of GOMEMLIMIT
+		want, wantGo int64
 	}{
 		{"none", 0, math.MaxInt64, 0, math.MaxInt64},
 		{"a size", 200 << 20, math.MaxInt64, 200 << 20, 200<<20 - scrape.ProgramMemory},
@@ -26,8 +26,8 @@ func TestLimitMemory(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			debug.SetMemoryLimit(test.goMemLimit)
 			got := limitMemory(test.configured, slog.New(slog.DiscardHandler))
-			if ofGo := debug.SetMemoryLimit(-1); got != test.want || ofGo != test.wantOfGo {
-				t.Errorf("the limit is %d and Go's %d, want %d and %d", got, ofGo, test.want, test.wantOfGo)
+			if goLimit := debug.SetMemoryLimit(-1); got != test.want || goLimit != test.wantGo {
+				t.Errorf("got limit %d and Go's limit %d, want %d and %d", got, goLimit, test.want, test.wantGo)
 			}
 		})
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// scrape scrapes all targets once and prints the answer. That a target is down is
-// an error, and that the pods of a namespace may not be listed.
+// scrape scrapes all targets once and prints the merged exposition. It returns an error if
+// a target is down, or if the pods of a namespace cannot be listed.
 func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
-	defer p.follow(ctx)()
+	defer p.runSources(ctx)()
 	if err := p.waitUntilKnown(ctx); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 		return interrupted(ctx)
 	}
 	if _, err := answer.WriteTo(stdout); err != nil {
-		return fmt.Errorf("cannot write the answer: %w", err)
+		return fmt.Errorf("cannot write the exposition: %w", err)
 	}
 	for _, r := range answer.Results {
 		if r.Outcome.Reason != target.OK && !r.Target.Terminating {
@@ -38,7 +38,7 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// waitUntilKnown waits until there can be an answer, as long as for a scrape.
+// waitUntilKnown waits until the targets are known, for scrapeTimeout at most.
 func (p *program) waitUntilKnown(ctx context.Context) error {
 	late := time.After(p.scrapeTimeout)
 	for p.sources.Known() != nil {

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// hangingPlugin is a kubeconfig with a credential plugin that does not end. The channel
-// is closed when it has begun.
-func hangingPlugin(t *testing.T) (path string, begun <-chan struct{}) {
+// hangingPlugin writes a kubeconfig with a credential plugin that hangs until the test
+// ends. The channel is closed when the plugin has started.
+func hangingPlugin(t *testing.T) (path string, started <-chan struct{}) {
 	t.Helper()
 	path, fifo := filepath.Join(t.TempDir(), "config"), filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -30,22 +30,22 @@ current-context: good
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	reads, isOver := make(chan struct{}), make(chan struct{})
+	opened, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		if f, err := os.OpenFile(fifo, os.O_WRONLY, 0); err == nil { // opens when cat does
-			close(reads)
-			<-isOver
+		if f, err := os.OpenFile(fifo, os.O_WRONLY, 0); err == nil { // blocks until cat opens it
+			close(opened)
+			<-done
 			_ = f.Close()
 		}
 	}()
 	t.Cleanup(func() {
-		_ = os.Remove(fifo) // no other may begin
-		close(isOver)
+		_ = os.Remove(fifo) // so that no other plugin can start
+		close(done)
 	})
-	return path, reads
+	return path, opened
 }
 
-// TestMain is the program itself where TestPluginHangs starts it.
+// TestMain runs the program itself in the process that TestPluginHangs starts.
 func TestMain(m *testing.M) {
 	if os.Getenv("BE_METRICS_PROXY") != "" {
 		main()
@@ -54,18 +54,18 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// TestPluginHangs wants a credential plugin that hangs to keep no command from its end.
+// TestPluginHangs checks that every command exits although a credential plugin hangs.
 func TestPluginHangs(t *testing.T) {
 	for command, test := range map[string]struct {
-		code int
-		said string
+		code   int
+		stderr string
 	}{
-		"serve":  {0, "stopping when the scrapes in flight are answered"},
+		"serve":  {0, "shutting down after the scrapes in flight"},
 		"scrape": {1, "metrics-proxy: pods of all namespaces are not known yet: no answer from the API server yet\n"},
 	} {
 		t.Run(command, func(t *testing.T) {
-			config, begun := hangingPlugin(t)
-			stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr")) // which the plugin has, too
+			config, started := hangingPlugin(t)
+			stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr")) // shared with the plugin
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,19 +79,19 @@ func TestPluginHangs(t *testing.T) {
 				t.Fatal(err)
 			}
 			select {
-			case <-begun:
+			case <-started:
 			case <-ctx.Done():
 			}
 			if command == "serve" {
 				_ = cmd.Process.Signal(syscall.SIGTERM)
 			}
-			_ = cmd.Wait() // the exit code tells
-			said, err := os.ReadFile(stderr.Name())
+			_ = cmd.Wait() // the exit code is checked below
+			output, err := os.ReadFile(stderr.Name())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(string(said), test.said) || strings.Contains(string(said), "level=ERROR") {
-				t.Errorf("exit code %d, want %d and %q, said\n%s", code, test.code, test.said, said)
+			if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(string(output), test.stderr) || strings.Contains(string(output), "level=ERROR") {
+				t.Errorf("exit code %d, want %d, and %q in the output:\n%s", code, test.code, test.stderr, output)
 			}
 		})
 	}

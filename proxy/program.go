@@ -24,7 +24,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/server"
 )
 
-// program is the wired parts.
+// program holds the components of the proxy.
 type program struct {
 	logger        *slog.Logger
 	sources       sources
@@ -33,16 +33,16 @@ type program struct {
 	scrapeTimeout time.Duration
 }
 
-// newProgram wires the parts. Nothing runs yet.
+// newProgram creates the components and connects them. It starts none of them.
 func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
-	// What libraries log goes where ours goes.
+	// Libraries log through the same logger.
 	klog.SetSlogLogger(logger)
 	slog.SetLogLoggerLevel(slog.LevelDebug)
 	slog.SetDefault(logger)
 	userAgent := "metrics-proxy/" + version
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "metrics_proxy_build_info", Help: "Always 1. The version is in its label.",
+		Name: "metrics_proxy_build_info", Help: "Always 1. The version label is the version of the proxy.",
 		ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 }))
 
@@ -63,7 +63,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 		MaxInFlight:    c.Scrape.MaxInFlight,
 		Workers:        c.Scrape.ClientWorkers,
 		BodySizeLimit:  int64(c.Scrape.BodySizeLimit),
-		SampleLimit:    int(min(c.Scrape.SampleLimit, math.MaxInt)), // where an int has 32 bits
+		SampleLimit:    int(min(c.Scrape.SampleLimit, math.MaxInt)), // for platforms where int has 32 bits
 		MemoryLimit:    limitMemory(c.Scrape.MemoryLimit, logger),
 		Fallback:       c.Scrape.FallbackProtocol.ContentType(),
 		UserAgent:      userAgent,
@@ -79,7 +79,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	}, nil
 }
 
-// newPods makes what follows the pods.
+// newPods creates the discovery of pods from its configuration.
 func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry *prometheus.Registry) (*discovery.Pods, error) {
 	connect := func() (*kubeapi.Client, error) {
 		api, err := kubeapi.Load(kubeapi.Options{Kubeconfig: d.Kubeconfig, Context: d.KubeContext, UserAgent: userAgent})
@@ -113,10 +113,10 @@ func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry
 	})
 }
 
-// ordinal is the number at the end of the host name of a StatefulSet's pod.
+// ordinal matches the number at the end of the host name of a StatefulSet's pod.
 var ordinal = regexp.MustCompile(`-([0-9]{1,9})$`)
 
-// shardIndex is which of the proxies that share the pods this one is.
+// shardIndex returns the index of this proxy among those that share the pods.
 func shardIndex(d config.Discovery, hostname func() (string, error)) (int, error) {
 	if d.ShardIndex != config.AutoShardIndex {
 		return int(d.ShardIndex), nil
@@ -130,12 +130,12 @@ func shardIndex(d config.Discovery, hostname func() (string, error)) (int, error
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("SHARD_INDEX is auto, SHARD_COUNT is %d and the host name is %q: want a host name that ends in a number below SHARD_COUNT, such as proxy-0", d.ShardCount, name)
+	return 0, fmt.Errorf("SHARD_INDEX is auto, SHARD_COUNT is %d and the host name is %q: expected a host name that ends in a hyphen and a number below SHARD_COUNT, such as proxy-0", d.ShardCount, name)
 }
 
-// targetTLS says how targets with https are verified.
+// targetTLS returns the TLS configuration for https targets.
 func targetTLS(s config.Scrape) (*tls.Config, error) {
-	c := &tls.Config{InsecureSkipVerify: s.TLSInsecureSkipVerify} //nolint:gosec // the user says so
+	c := &tls.Config{InsecureSkipVerify: s.TLSInsecureSkipVerify} //nolint:gosec // set by the user
 	if s.CACert == "" {
 		return c, nil
 	}
@@ -145,7 +145,7 @@ func targetTLS(s config.Scrape) (*tls.Config, error) {
 	}
 	authorities, err := cert.CertsFromFile(s.CACert)
 	if err != nil {
-		return nil, fmt.Errorf("K8S_CACERT is %q: want the path of a PEM file with CA certificates: %w", s.CACert, err)
+		return nil, fmt.Errorf("K8S_CACERT is %q: expected the path of a PEM file with CA certificates: %w", s.CACert, err)
 	}
 	for _, authority := range authorities {
 		roots.AddCert(authority)

@@ -9,7 +9,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// The README shows what --help prints, and every reason.
+// TestReadme checks that the README contains the output of --help, and every reason.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
@@ -20,7 +20,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	if block := "<!-- metrics-proxy --help -->\n```\n" + help.String() + "```\n"; !strings.Contains(string(readme), block) {
-		t.Errorf("the README does not hold what --help prints:\n%s", block)
+		t.Errorf("the README does not contain the output of --help:\n%s", block)
 	}
 	for _, reason := range target.Reasons() {
 		if row := fmt.Sprintf("\n| `%s` |", reason); reason != target.OK && !strings.Contains(string(readme), row) {

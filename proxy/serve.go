@@ -13,10 +13,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
 )
 
-// scheme is that of PORT. The health check uses it, too.
+// scheme is the URL scheme of PORT. The health check uses it too.
 const scheme = "http"
 
-// serve answers until ctx ends, and then until the scrapes in flight are answered.
+// serve serves requests until ctx ends, and then until the scrapes in flight are complete.
 func (p *program) serve(ctx context.Context, s config.Serve) error {
 	scrapes, err := listen(ctx, "PORT", s.Port)
 	if err != nil {
@@ -42,22 +42,22 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 			}
 		}()
 	}
-	p.logger.Info("metrics-proxy listens", "version", version, "port", s.Port, "metrics_http_port", s.MetricsHTTPPort)
-	unfollow := p.follow(ctx)
+	p.logger.Info("listening", "version", version, "port", s.Port, "metrics_http_port", s.MetricsHTTPPort)
+	stopSources := p.runSources(ctx)
 	<-ctx.Done()
-	p.logger.Info("stopping when the scrapes in flight are answered")
+	p.logger.Info("shutting down after the scrapes in flight")
 	err = p.shutdown(servers)
-	unfollow()
+	stopSources()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return err
 }
 
-// follow runs the sources until ctx ends or end is called, which waits for it, but not
-// for long: nothing depends on it, and a credential plugin of the kubeconfig that hangs
-// cannot be told to end.
-func (p *program) follow(ctx context.Context) (end func()) {
+// runSources runs the sources until ctx ends or stop is called. stop waits up to 500 ms for
+// them to return. It does not wait longer, because nothing depends on it, and a credential
+// plugin of the kubeconfig that hangs cannot be canceled.
+func (p *program) runSources(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -80,7 +80,7 @@ func (p *program) newHTTPServer(h http.Handler) *http.Server {
 	}
 }
 
-// shutdown waits for the scrapes in flight, which their deadlines bound.
+// shutdown waits for the scrapes in flight, whose deadlines bound the wait.
 func (p *program) shutdown(servers []*http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.scrapeTimeout+15*time.Second)
 	defer cancel()
@@ -96,7 +96,7 @@ func (p *program) shutdown(servers []*http.Server) error {
 func listen(ctx context.Context, variable string, port int) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", ":"+strconv.Itoa(port))
 	if err != nil {
-		return nil, fmt.Errorf("%s is %d: cannot listen there, want a free port: %w", variable, port, err)
+		return nil, fmt.Errorf("%s is %d: cannot listen there, expected a free port: %w", variable, port, err)
 	}
 	return l, nil
 }

@@ -19,8 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// newAPI is an API server where pods may be listed, but not watched, and not listed in the
-// namespace forbidden. Each of the addresses is a pod's. The pods that are named after them are terminating.
+// newAPI starts an API server that allows listing pods, except in the namespace forbidden,
+// and does not allow watching them. addresses maps the names of its pods to their URLs;
+// terminating lists those of them that are terminating.
 func newAPI(t *testing.T, addresses map[string]string, terminating ...string) string {
 	t.Helper()
 	list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"}}
@@ -51,11 +52,12 @@ func newAPI(t *testing.T, addresses map[string]string, terminating ...string) st
 	return srv.URL
 }
 
-// newTarget is a pod's address. It answers after wait is closed.
-func newTarget(t *testing.T, wait <-chan struct{}, asked func()) string {
+// newTarget starts a target and returns its URL. It calls requested for each request, and
+// responds after wait is closed.
+func newTarget(t *testing.T, wait <-chan struct{}, requested func()) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked()
+		requested()
 		<-wait
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "m 1\n")
@@ -70,7 +72,7 @@ func closed() chan struct{} {
 	return c
 }
 
-// fetch asks until there is an answer with status 200.
+// fetch sends requests until a response has status 200, and returns its body.
 func fetch(t *testing.T, address string) string {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
@@ -84,14 +86,15 @@ func fetch(t *testing.T, address string) string {
 			return string(body)
 		}
 	}
-	t.Errorf("%s did not answer", address)
+	t.Errorf("%s did not return status 200 within a minute", address)
 	return ""
 }
 
-// TestServe serves until it is told to end, and then answers the scrape in flight.
+// TestServe checks that the proxy serves until its context ends, and that it completes the
+// scrape in flight.
 func TestServe(t *testing.T) {
-	wait, asked := make(chan struct{}), make(chan struct{})
-	pod := newTarget(t, wait, sync.OnceFunc(func() { close(asked) }))
+	wait, requested := make(chan struct{}), make(chan struct{})
+	pod := newTarget(t, wait, sync.OnceFunc(func() { close(requested) }))
 	port, ownPort := freePort(t), freePort(t)
 	environ := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, map[string]string{"web-0": pod})), "PORT=" + port, "METRICS_HTTP_PORT=" + ownPort}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -101,30 +104,30 @@ func TestServe(t *testing.T) {
 
 	address := "http://127.0.0.1:" + port
 	if got := fetch(t, address+"/-/ready"); !strings.HasPrefix(got, "metrics-proxy is ready: 1 targets.\n") {
-		t.Errorf("/-/ready answers %q", got)
+		t.Errorf("/-/ready returns %q", got)
 	}
 	if err := run(t.Context(), []string{"healthcheck"}, environ, io.Discard, io.Discard); err != nil {
 		t.Errorf("healthcheck: %v", err)
 	}
 	if own := fetch(t, "http://127.0.0.1:"+ownPort+"/metrics"); !strings.Contains(own, `metrics_proxy_build_info{version="devel"} 1`) || !strings.Contains(own, "metrics_proxy_discovery_targets 1") {
-		t.Errorf("own metrics are\n%s", own)
+		t.Errorf("the own metrics are\n%s", own)
 	}
 
 	scraped := make(chan string, 1)
 	go func() { scraped <- fetch(t, address+"/metrics") }()
-	<-asked
+	<-requested
 	cancel()
 	select {
 	case err := <-done:
-		t.Fatalf("it ended with a scrape in flight: %v", err)
-	case <-time.After(50 * time.Millisecond): // it may not end, however long this is
+		t.Fatalf("the proxy ended with a scrape in flight: %v", err)
+	case <-time.After(50 * time.Millisecond): // a longer wait must not change the result
 	}
 	close(wait)
 	if got, want := <-scraped, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`; !strings.Contains(got, want) {
-		t.Errorf("the scrape in flight was answered\n%s\nwant it to hold %s", got, want)
+		t.Errorf("the scrape in flight returned\n%s\nwant it to contain %s", got, want)
 	}
 	if err := <-done; err != nil {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("the proxy ended with %v", err)
 	}
 }
 
@@ -139,14 +142,14 @@ func TestScrapeOnce(t *testing.T) {
 	}
 	out, err := scrapeOnce(map[string]string{"web-0": up})
 	if err != nil || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) {
-		t.Errorf("error %v, printed\n%s", err, out)
+		t.Errorf("got error %v, printed\n%s", err, out)
 	}
 	out, err = scrapeOnce(map[string]string{"web-0": up, "web-1": gone.URL})
 	if !strings.Contains(out, `up{k8s_pod_name="web-1",k8s_namespace="ns"} 0`) || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) {
 		t.Errorf("printed\n%s", out)
 	}
 	if bad := (usageError{}); err == nil || errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "target is down: namespace=ns pod=web-1 reason=connect: ") || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("the error is %v, want one that says which target is down, and why", err)
+		t.Errorf("got error %v, want one that names the target that is down, and the reason", err)
 	}
 	out, err = scrapeOnce(map[string]string{"web-0": up, "web-1": gone.URL}, "web-1")
 	if err != nil || !strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`) || strings.Contains(out, "web-1") {
@@ -154,8 +157,8 @@ func TestScrapeOnce(t *testing.T) {
 	}
 }
 
-// TestScrapeOnceForbidden wants the pods of the namespaces that may be listed, and to be
-// told that the others are missing, even where no target is down.
+// TestScrapeOnceForbidden checks that the pods of the allowed namespaces are scraped, and
+// that the error reports the forbidden namespace, even if no target is down.
 func TestScrapeOnceForbidden(t *testing.T) {
 	config := kubeconfig(t, newAPI(t, map[string]string{"web-0": newTarget(t, closed(), func() {})}))
 	scrapeOnce := func(namespaces, timeout string) (string, error) {
@@ -165,8 +168,8 @@ func TestScrapeOnceForbidden(t *testing.T) {
 	}
 	for namespaces, timeout := range map[string]string{"ns,forbidden": "1m", "forbidden": "300ms"} {
 		out, err := scrapeOnce(namespaces, timeout)
-		if want := "want a Role in namespace forbidden with the rule"; err == nil || !strings.HasPrefix(err.Error(), "pods of namespace forbidden are not known yet: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "namespace ns") {
-			t.Errorf("%s: the error is %v, want it to say %s", namespaces, err, want)
+		if want := "expected a Role in namespace forbidden with the rule"; err == nil || !strings.HasPrefix(err.Error(), "pods of namespace forbidden are not known yet: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "namespace ns") {
+			t.Errorf("%s: got error %v, want it to contain %s", namespaces, err, want)
 		}
 		if is := strings.Contains(out, `m{k8s_pod_name="web-0",k8s_namespace="ns"} 1`); is != strings.Contains(namespaces, "ns,") {
 			t.Errorf("%s: printed\n%s", namespaces, out)
@@ -174,20 +177,20 @@ func TestScrapeOnceForbidden(t *testing.T) {
 	}
 }
 
-// TestScrapeInterrupted wants half an answer not to be printed as if it were a whole
-// one, and the error to say what happened, not what did not.
+// TestScrapeInterrupted checks that an interrupted scrape prints no partial exposition, and
+// that the error contains the cause of the interruption.
 func TestScrapeInterrupted(t *testing.T) {
-	because := errors.New("somebody pressed Ctrl-C")
-	for name, waitsFor := range map[string]func(t *testing.T, asked func()) (api string){
-		"while a target is asked": func(t *testing.T, asked func()) string {
+	cause := errors.New("Ctrl-C was pressed")
+	for name, newAPIFor := range map[string]func(t *testing.T, requested func()) (api string){
+		"while a target is scraped": func(t *testing.T, requested func()) string {
 			wait := make(chan struct{})
-			up, hangs := newTarget(t, closed(), func() {}), newTarget(t, wait, asked)
+			up, hangs := newTarget(t, closed(), func() {}), newTarget(t, wait, requested)
 			t.Cleanup(func() { close(wait) })
 			return newAPI(t, map[string]string{"web-0": up, "web-1": hangs})
 		},
-		"before the pods are known": func(t *testing.T, asked func()) string {
+		"before the pods are known": func(t *testing.T, requested func()) string {
 			srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				asked()
+				requested()
 				<-r.Context().Done()
 			}))
 			t.Cleanup(srv.Close)
@@ -196,20 +199,21 @@ func TestScrapeInterrupted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, interrupt := context.WithCancelCause(t.Context())
-			environ := []string{"POD_LABEL_SELECTOR=app=web", "SCRAPE_TIMEOUT=1h", "KUBECONFIG=" + kubeconfig(t, waitsFor(t, func() { interrupt(because) }))}
+			environ := []string{"POD_LABEL_SELECTOR=app=web", "SCRAPE_TIMEOUT=1h", "KUBECONFIG=" + kubeconfig(t, newAPIFor(t, func() { interrupt(cause) }))}
 			var stdout strings.Builder
 			err := run(ctx, []string{"scrape"}, environ, &stdout, io.Discard)
-			if bad := (usageError{}); !errors.Is(err, because) || errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "interrupted: ") {
-				t.Errorf("the error is %v, want that it was interrupted, and by what", err)
+			if bad := (usageError{}); !errors.Is(err, cause) || errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "interrupted: ") {
+				t.Errorf("got error %v, want interrupted, with the cause", err)
 			}
 			if stdout.Len() > 0 {
-				t.Errorf("it printed %q", stdout.String())
+				t.Errorf("printed %q", stdout.String())
 			}
 		})
 	}
 }
 
-// TestFallbackProtocol wants FALLBACK_SCRAPE_PROTOCOL to reach the targets' answers.
+// TestFallbackProtocol checks that FALLBACK_SCRAPE_PROTOCOL applies to responses without a
+// Content-Type.
 func TestFallbackProtocol(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = nil
@@ -222,20 +226,20 @@ func TestFallbackProtocol(t *testing.T) {
 		var stdout strings.Builder
 		err := run(t.Context(), []string{"scrape"}, environ, &stdout, io.Discard)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("with %q the error is %v, want %q", protocol, err, want)
+			t.Errorf("with %q: got error %v, want %q", protocol, err, want)
 		}
 		if got := strings.Contains(stdout.String(), "m_total{"); got != (want == "") {
-			t.Errorf("with %q it printed\n%s", protocol, stdout.String())
+			t.Errorf("with %q: printed\n%s", protocol, stdout.String())
 		}
 	}
 }
 
-// TestScrapeOnceWithoutAPI wants the reason why the targets are not known, by
-// SCRAPE_TIMEOUT.
+// TestScrapeOnceWithoutAPI checks that scrape fails after SCRAPE_TIMEOUT if the API server
+// cannot be reached, and that the error gives the reason.
 func TestScrapeOnceWithoutAPI(t *testing.T) {
 	environ := []string{"POD_LABEL_SELECTOR=app=web", "SCRAPE_TIMEOUT=50ms", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1")}
 	err := run(t.Context(), []string{"scrape"}, environ, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "pods of all namespaces are not known yet") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("got error %v", err)
 	}
 }

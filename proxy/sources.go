@@ -8,22 +8,24 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// source finds targets, for as long as Run does.
+// source discovers targets while Run runs. Safe for concurrent use.
 type source interface {
-	Run(ctx context.Context) // until ctx ends
-
-	// Targets returns the targets known now, in the order of the response. Nobody may
-	// change what it returns.
+	// Run discovers targets until ctx ends.
+	Run(ctx context.Context)
+	// Targets returns the current targets, in the order of the merged exposition. The
+	// caller must not modify the slice or the targets.
 	Targets() []*target.Target
-	// Known returns why a response would lack targets that exist, or nil.
+	// Known returns nil once the targets can be scraped, otherwise why the list of targets
+	// is not complete yet. A forbidden namespace can be missing even if it returns nil.
 	Known() error
-	// Ready returns why targets are missing, or nil.
+	// Ready returns nil if no targets are missing, otherwise why they are.
 	Ready() error
-	// Current returns why changes of targets are not known at once, or nil.
+	// Current returns nil if changes of targets are detected immediately, otherwise why
+	// they are not.
 	Current() error
 }
 
-// sources are several sources as one.
+// sources combines several sources into one.
 type sources []source
 
 func (s sources) Run(ctx context.Context) {
@@ -35,7 +37,7 @@ func (s sources) Run(ctx context.Context) {
 }
 
 func (s sources) Targets() []*target.Target {
-	if len(s) == 1 { // a source's own targets are distinct
+	if len(s) == 1 { // the targets of one source are already distinct
 		return s[0].Targets()
 	}
 	var all []*target.Target

@@ -11,7 +11,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// fakeSource knows these targets.
+// fakeSource is a source with fixed targets and errors.
 type fakeSource struct {
 	targets               []*target.Target
 	known, ready, current error
@@ -32,8 +32,9 @@ func named(namespace, pod string) *target.Target {
 	return &target.Target{ID: pod, Namespace: namespace, Pod: pod, Labels: []target.Label{{Name: "pod", Value: pod}}}
 }
 
-// Several sources are one: their targets in order, and the later one of two with the same
-// labels refused; all run; what one of them lacks is reported.
+// TestSources checks that several sources act as one: their targets are in order, the later
+// one of two with the same labels is refused, all of them run, and the errors of each are
+// reported.
 func TestSources(t *testing.T) {
 	a, b, c := named("ns1", "a"), named("ns2", "b"), named("ns3", "c")
 	same := named("ns4", "a")
@@ -60,7 +61,7 @@ func TestSources(t *testing.T) {
 	second.known, first.ready, second.current = errors.New("known"), errors.New("ready"), errors.New("current")
 	for want, get := range map[string]func() error{"known": all.Known, "ready": all.Ready, "current": all.Current} {
 		if err := get(); err == nil || err.Error() != want {
-			t.Errorf("the error is %v, want %s", err, want)
+			t.Errorf("got error %v, want %s", err, want)
 		}
 	}
 
@@ -76,7 +77,8 @@ func TestSources(t *testing.T) {
 	<-ended
 }
 
-// Without a source in Kubernetes nothing of Kubernetes is needed: no kubeconfig, no pod.
+// TestNoKubernetes checks that, without a selector for pods, neither a kubeconfig nor a
+// service account is needed.
 func TestNoKubernetes(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	c, _, err := config.Load([]string{"POD_LABEL_SELECTOR=app=web"})
@@ -84,7 +86,7 @@ func TestNoKubernetes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := newProgram(c, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("with a selector it needs no cluster")
+		t.Error("with a selector: got no error, want one without a cluster")
 	}
 	c.Discovery.PodLabelSelector = ""
 	p, err := newProgram(c, slog.New(slog.DiscardHandler))

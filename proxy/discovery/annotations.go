@@ -14,23 +14,22 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// The annotations that Prometheus's own example configuration for Kubernetes made
-// customary.
+// The conventional annotations, from Prometheus's example configuration for Kubernetes.
 const (
-	scrapeAnnotation = "prometheus.io/scrape" // "true", or the pod is no target
-	portAnnotation   = "prometheus.io/port"   // 80 if absent; a comma list means several targets
-	pathAnnotation   = "prometheus.io/path"   // /metrics if absent; may hold a query
+	scrapeAnnotation = "prometheus.io/scrape" // must be "true" for the pod to be scraped
+	portAnnotation   = "prometheus.io/port"   // 80 if absent; one target for each port of a comma-separated list
+	pathAnnotation   = "prometheus.io/path"   // /metrics if absent; may include a query string
 	schemeAnnotation = "prometheus.io/scheme" // http (if absent) or https
 )
 
-// portLabel tells the targets of one pod apart.
+// portLabel is the label that distinguishes the targets of one pod.
 const portLabel = "k8s_port"
 
-// maxPorts bounds the targets of one pod.
+// maxPorts is the maximum number of ports, and therefore targets, of one pod.
 const maxPorts = 32
 
-// Annotations is the dialect of pods that the selector selects and that carry the
-// annotation prometheus.io/scrape: "true". The rules make the labels of each target.
+// Annotations returns the dialect of pods that match the selector and have the annotation
+// prometheus.io/scrape: "true". The rules define the labels of each target.
 func Annotations(selector string, rules []LabelRule) Dialect {
 	needs := needsOf(rules)
 	needs.annotations = append(needs.annotations, scrapeAnnotation, portAnnotation, pathAnnotation, schemeAnnotation)
@@ -40,8 +39,8 @@ func Annotations(selector string, rules []LabelRule) Dialect {
 	}
 }
 
-// annotatedTargets is Dialect.targets for annotations. A malformed annotation makes a
-// target with a Problem, so that it is reported as down.
+// annotatedTargets implements Dialect.targets for annotations. A malformed annotation
+// results in a target with a Problem, so that it is reported as down.
 func annotatedTargets(pod *corev1.Pod, rules []LabelRule) []*target.Target {
 	if pod.Annotations[scrapeAnnotation] != "true" {
 		return nil
@@ -72,10 +71,10 @@ func targetOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool
 	return t
 }
 
-// portsOf are the ports that the annotation names, each once.
+// portsOf returns the ports in the annotation, in canonical form and without duplicates.
 func portsOf(pod *corev1.Pod) ([]string, error) {
 	annotation := cmp.Or(pod.Annotations[portAnnotation], "80")
-	malformed := fmt.Errorf("annotation %s is %.80q: want TCP ports, 1 to 65535, separated by commas, %d at most", portAnnotation, annotation, maxPorts)
+	malformed := fmt.Errorf("annotation %s is %.80q: expected comma-separated TCP ports, 1 to 65535, at most %d", portAnnotation, annotation, maxPorts)
 	if strings.Count(annotation, ",") >= maxPorts {
 		return nil, malformed
 	}
@@ -92,11 +91,11 @@ func portsOf(pod *corev1.Pod) ([]string, error) {
 	return ports, nil
 }
 
-// endpoint is what to ask for at one port of the pod.
+// endpoint returns the URL to scrape at one port of the pod.
 func endpoint(pod *corev1.Pod, port string) (*url.URL, error) {
 	scheme := cmp.Or(strings.TrimSpace(pod.Annotations[schemeAnnotation]), "http")
 	if scheme != "http" && scheme != "https" {
-		return nil, fmt.Errorf("annotation %s is %.80q: want http or https", schemeAnnotation, scheme)
+		return nil, fmt.Errorf("annotation %s is %.80q: expected http or https", schemeAnnotation, scheme)
 	}
 	path := cmp.Or(strings.TrimSpace(pod.Annotations[pathAnnotation]), "/metrics")
 	if !strings.HasPrefix(path, "/") {
@@ -104,7 +103,7 @@ func endpoint(pod *corev1.Pod, port string) (*url.URL, error) {
 	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		return nil, fmt.Errorf("annotation %s is %.80q: want a path such as /metrics, which may hold a query", pathAnnotation, pod.Annotations[pathAnnotation])
+		return nil, fmt.Errorf("annotation %s is %.80q: expected a path such as /metrics, optionally with a query string", pathAnnotation, pod.Annotations[pathAnnotation])
 	}
 	u.Scheme, u.Host = scheme, net.JoinHostPort(pod.Status.PodIP, port)
 	return u, nil

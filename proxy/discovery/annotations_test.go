@@ -13,8 +13,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// newPod is a running pod that asks to be scraped, with more annotations; an empty
-// value takes one out.
+// newPod returns a running pod with the annotation prometheus.io/scrape: "true" and the
+// given ones. An empty value removes an annotation.
 func newPod(name string, annotations map[string]string) *corev1.Pod {
 	all := map[string]string{scrapeAnnotation: "true"}
 	maps.Copy(all, annotations)
@@ -25,12 +25,12 @@ func newPod(name string, annotations map[string]string) *corev1.Pod {
 	}
 }
 
-// targetsOf are the targets that a pod declares by annotations.
+// targetsOf returns the targets that a pod declares by annotations.
 func targetsOf(pod *corev1.Pod, rules []LabelRule) []*target.Target {
 	return Annotations("app=web", rules).targetsOf(pod)
 }
 
-// summary is what matters of targets: the URL, or the reason why there is none.
+// summary returns the URL of each target, or the reason why it has none.
 func summary(targets []*target.Target) string {
 	var all []string
 	for _, t := range targets {
@@ -62,38 +62,38 @@ func TestTargetsOf(t *testing.T) {
 		{name: "IPv6", change: func(p *corev1.Pod) { p.Status.PodIP = "fd00::1" }, want: "http://[fd00::1]:80/metrics"},
 
 		{name: "a port", annotations: map[string]string{portAnnotation: "9090"}, want: "http://10.0.0.1:9090/metrics"},
-		{name: "least and greatest", annotations: map[string]string{portAnnotation: "1,65535"}, want: "http://10.0.0.1:1/metrics http://10.0.0.1:65535/metrics"},
-		{name: "blanks", annotations: map[string]string{portAnnotation: " 9090 , 9091"}, want: "http://10.0.0.1:9090/metrics http://10.0.0.1:9091/metrics"},
+		{name: "lowest and highest", annotations: map[string]string{portAnnotation: "1,65535"}, want: "http://10.0.0.1:1/metrics http://10.0.0.1:65535/metrics"},
+		{name: "spaces", annotations: map[string]string{portAnnotation: " 9090 , 9091"}, want: "http://10.0.0.1:9090/metrics http://10.0.0.1:9091/metrics"},
 		{name: "the same port twice", annotations: map[string]string{portAnnotation: "9090, 9090"}, want: "http://10.0.0.1:9090/metrics"},
 		{name: "port 0", annotations: map[string]string{portAnnotation: "0"}, want: "(annotation)"},
 		{name: "port 65536", annotations: map[string]string{portAnnotation: "65536"}, want: "(annotation)"},
 		{name: "port by name", annotations: map[string]string{portAnnotation: "http"}, want: "(annotation)"},
 		{name: "port with a sign", annotations: map[string]string{portAnnotation: "+80"}, want: "(annotation)"},
-		{name: "port by its number, however written", annotations: map[string]string{portAnnotation: "080"}, want: "http://10.0.0.1:80/metrics"},
-		{name: "the same port twice, written otherwise", annotations: map[string]string{portAnnotation: "80,080, 0080,81"}, want: "http://10.0.0.1:80/metrics http://10.0.0.1:81/metrics"},
-		{name: "port 0 written otherwise", annotations: map[string]string{portAnnotation: "000"}, want: "(annotation)"},
+		{name: "port with a leading zero", annotations: map[string]string{portAnnotation: "080"}, want: "http://10.0.0.1:80/metrics"},
+		{name: "the same port twice, with leading zeros", annotations: map[string]string{portAnnotation: "80,080, 0080,81"}, want: "http://10.0.0.1:80/metrics http://10.0.0.1:81/metrics"},
+		{name: "port 0 with leading zeros", annotations: map[string]string{portAnnotation: "000"}, want: "(annotation)"},
 		{name: "no port", annotations: map[string]string{portAnnotation: " "}, want: "(annotation)"},
-		{name: "a bad list makes one target", annotations: map[string]string{portAnnotation: "9090,x,9091,y"}, want: "(annotation)"},
-		{name: "comma at the end", annotations: map[string]string{portAnnotation: "9090,"}, want: "(annotation)"},
-		{name: "a comma alone", annotations: map[string]string{portAnnotation: ","}, want: "(annotation)"},
+		{name: "an invalid list results in one target", annotations: map[string]string{portAnnotation: "9090,x,9091,y"}, want: "(annotation)"},
+		{name: "trailing comma", annotations: map[string]string{portAnnotation: "9090,"}, want: "(annotation)"},
+		{name: "only a comma", annotations: map[string]string{portAnnotation: ","}, want: "(annotation)"},
 
 		{name: "https", annotations: map[string]string{schemeAnnotation: "https"}, want: "https://10.0.0.1:80/metrics"},
-		{name: "https with blanks", annotations: map[string]string{schemeAnnotation: " https\n"}, want: "https://10.0.0.1:80/metrics"},
+		{name: "https with spaces", annotations: map[string]string{schemeAnnotation: " https\n"}, want: "https://10.0.0.1:80/metrics"},
 		{name: "a blank scheme", annotations: map[string]string{schemeAnnotation: " "}, want: "http://10.0.0.1:80/metrics"},
 		{name: "HTTPS", annotations: map[string]string{schemeAnnotation: "HTTPS"}, want: "(annotation)"},
 		{name: "ftp", annotations: map[string]string{schemeAnnotation: "ftp"}, want: "(annotation)"},
 
 		{name: "a path", annotations: map[string]string{pathAnnotation: "/a/b"}, want: "http://10.0.0.1:80/a/b"},
-		{name: "a path with blanks", annotations: map[string]string{pathAnnotation: " /a/b\n"}, want: "http://10.0.0.1:80/a/b"},
-		{name: "a path without slash, with blanks", annotations: map[string]string{pathAnnotation: "\ta "}, want: "http://10.0.0.1:80/a"},
+		{name: "a path with spaces", annotations: map[string]string{pathAnnotation: " /a/b\n"}, want: "http://10.0.0.1:80/a/b"},
+		{name: "a path without slash, with spaces", annotations: map[string]string{pathAnnotation: "\ta "}, want: "http://10.0.0.1:80/a"},
 		{name: "a blank path", annotations: map[string]string{pathAnnotation: " "}, want: "http://10.0.0.1:80/metrics"},
 		{name: "a path without slash", annotations: map[string]string{pathAnnotation: "a"}, want: "http://10.0.0.1:80/a"},
 		{name: "a query", annotations: map[string]string{pathAnnotation: "/federate?match[]={job=\"a\"}&x=1"}, want: `http://10.0.0.1:80/federate?match[]={job="a"}&x=1`},
 		{name: "a query without slash", annotations: map[string]string{pathAnnotation: "m?x=%20"}, want: "http://10.0.0.1:80/m?x=%20"},
 		{name: "a path is never a host", annotations: map[string]string{pathAnnotation: "//evil:1/x"}, want: "http://10.0.0.1:80//evil:1/x"},
 		{name: "a path is never a URL", annotations: map[string]string{pathAnnotation: "http://evil/x"}, want: "http://10.0.0.1:80/http://evil/x"},
-		{name: "a path is no user", annotations: map[string]string{pathAnnotation: "@evil/x"}, want: "http://10.0.0.1:80/@evil/x"},
-		{name: "a broken escape", annotations: map[string]string{pathAnnotation: "/%zz"}, want: "(annotation)"},
+		{name: "a path is never a user", annotations: map[string]string{pathAnnotation: "@evil/x"}, want: "http://10.0.0.1:80/@evil/x"},
+		{name: "an invalid escape", annotations: map[string]string{pathAnnotation: "/%zz"}, want: "(annotation)"},
 		{name: "a control character", annotations: map[string]string{pathAnnotation: "/a\nb"}, want: "(annotation)"},
 	}
 	for _, tt := range tests {
@@ -109,7 +109,7 @@ func TestTargetsOf(t *testing.T) {
 			ids := map[string]bool{}
 			for _, target := range targets {
 				if target.Namespace != "ns" || target.Pod != "web-0" || target.Terminating || ids[target.ID] {
-					t.Errorf("the target is %+v, its ID unique: %t", target, !ids[target.ID])
+					t.Errorf("got target %+v, with a unique ID: %t", target, !ids[target.ID])
 				}
 				ids[target.ID] = true
 			}
@@ -117,8 +117,8 @@ func TestTargetsOf(t *testing.T) {
 	}
 }
 
-// TestMaxPorts wants a pod to have so many targets at most, and one that says so
-// where it has more.
+// TestMaxPorts checks the maximum number of targets of a pod. A pod with more ports has one
+// target, with a problem that names the limit.
 func TestMaxPorts(t *testing.T) {
 	list := func(n int) string {
 		ports := make([]string, n)
@@ -132,22 +132,22 @@ func TestMaxPorts(t *testing.T) {
 		want        int
 		wantProblem bool
 	}{
-		{"as many as may be", list(32), 32, false},
+		{"as many as allowed", list(32), 32, false},
 		{"one too many", list(33), 1, true},
 		{"far too many", list(60000), 1, true},
 		{"one too many, all the same", strings.Repeat("80,", 32) + "80", 1, true},
-		{"as many as may be, all the same", strings.Repeat("80,", 31) + "80", 1, false},
+		{"as many as allowed, all the same", strings.Repeat("80,", 31) + "80", 1, false},
 	} {
 		targets := targetsOf(newPod("web-0", map[string]string{portAnnotation: tt.ports}), nil)
 		if len(targets) != tt.want {
-			t.Fatalf("%s: there are %d targets, want %d", tt.name, len(targets), tt.want)
+			t.Fatalf("%s: got %d targets, want %d", tt.name, len(targets), tt.want)
 		}
 		problem := targets[0].Problem
 		if (problem != nil) != tt.wantProblem {
-			t.Errorf("%s: the problem is %+v, want one: %t", tt.name, problem, tt.wantProblem)
+			t.Errorf("%s: got problem %+v, want one: %t", tt.name, problem, tt.wantProblem)
 		}
-		if problem != nil && (problem.Reason != target.Annotation || !strings.Contains(problem.Err.Error(), "32 at most") || len(problem.Err.Error()) > 300) {
-			t.Errorf("%s: the problem is %s: %v, want the limit in a short message", tt.name, problem.Reason, problem.Err)
+		if problem != nil && (problem.Reason != target.Annotation || !strings.Contains(problem.Err.Error(), "at most 32") || len(problem.Err.Error()) > 300) {
+			t.Errorf("%s: got problem %s: %v, want a short message with the limit", tt.name, problem.Reason, problem.Err)
 		}
 	}
 }
@@ -156,23 +156,23 @@ func TestAnnotationMessages(t *testing.T) {
 	for _, tt := range []struct{ annotation, value string }{
 		{portAnnotation, "80,http"}, {schemeAnnotation, "ftp"}, {pathAnnotation, "/%zz"}, {pathAnnotation, "%zz"},
 	} {
-		var said bool
+		var refused bool
 		for _, target := range targetsOf(newPod("web-0", map[string]string{tt.annotation: tt.value}), nil) {
 			if target.Problem != nil {
-				said = true
-				if got, want := target.Problem.Err.Error(), "annotation "+tt.annotation+` is "`+tt.value+`": want `; !strings.HasPrefix(got, want) {
-					t.Errorf("message is %q, want %q", got, want)
+				refused = true
+				if got, want := target.Problem.Err.Error(), "annotation "+tt.annotation+` is "`+tt.value+`": expected `; !strings.HasPrefix(got, want) {
+					t.Errorf("got message %q, want %q", got, want)
 				}
 			}
 		}
-		if !said {
-			t.Errorf("%s=%s is taken", tt.annotation, tt.value)
+		if !refused {
+			t.Errorf("%s=%s was accepted", tt.annotation, tt.value)
 		}
 	}
 	for _, annotation := range []string{portAnnotation, schemeAnnotation, pathAnnotation} {
 		problem := targetsOf(newPod("web-0", map[string]string{annotation: strings.Repeat("%", 1<<18)}), nil)[0].Problem
-		if problem == nil || len(problem.Err.Error()) > 300 || !strings.Contains(problem.Err.Error(), strings.Repeat("%", 80)+`": want `) {
-			t.Errorf("%s: the problem with a long one is %.400v, want its first 80 bytes", annotation, problem)
+		if problem == nil || len(problem.Err.Error()) > 300 || !strings.Contains(problem.Err.Error(), strings.Repeat("%", 80)+`": expected `) {
+			t.Errorf("%s: got problem %.400v, want the first 80 bytes of the value", annotation, problem)
 		}
 	}
 }
@@ -182,18 +182,18 @@ func TestTerminating(t *testing.T) {
 	pod.DeletionTimestamp = &metav1.Time{}
 	targets := targetsOf(pod, nil)
 	if len(targets) != 1 || !targets[0].Terminating {
-		t.Errorf("got %v, want a target that is terminating", targets)
+		t.Errorf("got %v, want one terminating target", targets)
 	}
 }
 
-// TestIDs wants the ID of a target to change with whatever makes it another one.
+// TestIDs checks that a different pod, port or path results in a different target ID.
 func TestIDs(t *testing.T) {
 	id := func(name string, annotations map[string]string) string {
 		return targetsOf(newPod(name, annotations), nil)[0].ID
 	}
 	base := id("web-0", nil)
 	if again := id("web-0", nil); again != base {
-		t.Errorf("ID is %q and then %q", base, again)
+		t.Errorf("got ID %q and then %q", base, again)
 	}
 	for name, other := range map[string]string{
 		"pod":  id("web-1", nil),
@@ -201,13 +201,13 @@ func TestIDs(t *testing.T) {
 		"path": id("web-0", map[string]string{pathAnnotation: "/other"}),
 	} {
 		if other == base {
-			t.Errorf("another %s has the same ID %q", name, base)
+			t.Errorf("a different %s has the same ID %q", name, base)
 		}
 	}
 	if got, want := id("web-0", map[string]string{portAnnotation: "081"}), id("web-0", map[string]string{portAnnotation: "81"}); got != want {
-		t.Errorf("the same port written otherwise has the ID %q, want %q", got, want)
+		t.Errorf("the same port with a leading zero has the ID %q, want %q", got, want)
 	}
 	if got := id("web-0", map[string]string{pathAnnotation: strings.Repeat("x", 1<<20)}); len(got) > 300 {
-		t.Errorf("a long path makes an ID of %d bytes", len(got))
+		t.Errorf("a long path results in an ID of %d bytes", len(got))
 	}
 }

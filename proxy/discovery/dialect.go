@@ -8,28 +8,29 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// Dialect is one way for a pod to declare that it is to be scraped, and how. Each dialect
-// watches the pods that its own selector selects. A pod that two dialects select has
-// targets of both.
+// Dialect is one way in which pods declare that they are to be scraped, and how. Each
+// dialect watches the pods that match its own selector. A pod that matches the selectors of
+// two dialects has the targets of both.
 type Dialect struct {
-	name     string // starts the ID of each target
+	name     string // prefix of the ID of each target
 	selector string // a Kubernetes label selector
 	needs    needs
 
 	// targets returns the targets that a pod declares, or none. It sets ID (unique within
-	// the pod), Labels, and either URL or Problem; targetsOf sets the rest. It is a pure
-	// function of the pod's common fields and of what needs names.
+	// the pod), Labels, and either URL or Problem; targetsOf sets the other fields. The
+	// result depends only on the common fields of the pod and on those listed in needs.
 	targets func(*corev1.Pod) []*target.Target
 }
 
-// needs is what a dialect reads of a pod besides the common fields: name, namespace,
-// UID, node, phase and addresses. Nothing else of a pod is kept.
+// needs lists what a dialect reads from a pod besides the common fields: name, namespace,
+// UID, node, phase and address. All other fields of a pod are discarded.
 type needs struct {
 	labels, annotations []string // keys
 	containers          bool     // their names and ports
 }
 
-// targetsOf returns the targets of a pod: none if it has no address or has ended.
+// targetsOf returns the targets of a pod: none if it has no IP address, or has succeeded or
+// failed.
 func (d Dialect) targetsOf(pod *corev1.Pod) []*target.Target {
 	if pod.Status.PodIP == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil

@@ -11,7 +11,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// byLabel is a dialect of pods that carry the label job. The target has it as its label.
+// byLabel returns a dialect of pods that have the label job, which is also the label of the
+// target.
 func byLabel() Dialect {
 	return Dialect{
 		name: "job", selector: "job", needs: needs{labels: []string{"job"}},
@@ -21,13 +22,13 @@ func byLabel() Dialect {
 	}
 }
 
-// A pod that two dialects select has a target of each, with an ID of its own and without a
-// problem. Each dialect has its own selector; metrics and messages of a namespace are not
-// repeated.
+// TestTwoDialects checks that a pod that matches two dialects has a target of each, with
+// different IDs and without a problem. Each dialect has its own selector. Metrics and
+// messages of a namespace are not repeated.
 func TestTwoDialects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fakeAPI{listForbidden: true}
-		p, _ := api.follow(t, func(o *Options) { o.Dialects = append(o.Dialects, byLabel()) })
+		p, _ := api.start(t, func(o *Options) { o.Dialects = append(o.Dialects, byLabel()) })
 		if err := p.Ready(); err == nil || strings.Count(err.Error(), "pods is forbidden") != 1 {
 			t.Errorf("Ready returns %v, want the refusal once", err)
 		}
@@ -36,7 +37,7 @@ func TestTwoDialects(t *testing.T) {
 			selectors[u.Query().Get("labelSelector")] = true
 		}
 		if !selectors["app=web"] || !selectors["job"] || len(selectors) != 2 {
-			t.Errorf("the label selectors are %v, want app=web and job", selectors)
+			t.Errorf("got label selectors %v, want app=web and job", selectors)
 		}
 
 		both := newPod("both", nil)
@@ -49,13 +50,13 @@ func TestTwoDialects(t *testing.T) {
 		wantTargets(t, p, "both http://10.0.0.1:80/metrics", "both http://10.0.0.1:80/metrics")
 		targets := p.Targets()
 		if a, b := targets[0], targets[1]; a.ID == b.ID || a.Problem != nil || b.Problem != nil || a.Labels[0].Value != "both" || b.Labels[0].Value != "x" {
-			t.Errorf("the targets are %+v and %+v, want one of each dialect", a, b)
+			t.Errorf("got targets %+v and %+v, want one of each dialect", a, b)
 		}
 		if err := p.Ready(); err != nil {
 			t.Errorf("Ready returns %v", err)
 		}
 
-		// A dialect that does not select the new pod drops the old one, too.
+		// The old pod is also dropped from the dialect that does not select the new one.
 		old := both.DeepCopy()
 		old.DeletionTimestamp = &metav1.Time{}
 		must(t, p.views[0].Replace([]any{old, newPod("young", nil)}, "2"))

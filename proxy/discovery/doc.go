@@ -1,8 +1,7 @@
-// Package discovery knows which pods are to be asked. It follows the pods that
-// match a selector, by a watch or, where that is forbidden, by listing them again
-// and again, and makes targets of them by a Dialect. Of a pod it keeps its targets,
-// never the object.
+// Package discovery discovers the pods to scrape. It lists and watches the pods that match
+// a selector, or lists them periodically if it is not allowed to watch them. A Dialect
+// derives the targets of each pod. Only the targets are kept, not the pod objects.
 //
-// client-go is used by its small parts, a REST client and a reflector: informers would
-// keep whole objects.
+// It uses only the REST client and the reflector of client-go, because informers would
+// keep the whole objects.
 package discovery

@@ -26,10 +26,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
-// fakeAPI answers for the pods of an API server, over connections in memory, so
-// that it works in a synctest bubble.
+// fakeAPI is an API server that serves pods over in-memory connections, so that it works in
+// a synctest bubble.
 type fakeAPI struct {
-	streamsList bool // it can begin a watch with a list, as API servers from 1.34 on do
+	supportsWatchList bool // it can start a watch with a list, as API servers from 1.34 do
 
 	mu                 sync.Mutex
 	version            int // grows with each change
@@ -39,22 +39,22 @@ type fakeAPI struct {
 	listForbidden      bool
 	watchForbidden     bool
 	watchListForbidden bool
-	token              string // that is asked for; empty = none
+	token              string // required bearer token; empty = none
 	isDown             bool
-	whenDown           func(dials int) error // of a connection; nil = refused
-	dials              int                   // while it was down
-	hangs              bool                  // it answers nothing
-	isGateway          bool                  // it answers {} to anything
-	abortsWatches      bool                  // it closes the connection instead of an answer
+	whenDown           func(dials int) error // error of a connection; nil = refused
+	dials              int                   // connection attempts while it was down
+	hangs              bool                  // it never responds
+	isGateway          bool                  // it responds to every request with {}
+	closesWatches      bool                  // it closes the connection of a watch without a response
 	conns              []net.Conn
 
 	accepted  chan net.Conn
-	transport *http.Transport // to it
+	transport *http.Transport // connects to the fake
 }
 
-// follow starts a Pods that follows the fake, and stops both at the test's end.
-// It returns what is logged.
-func (f *fakeAPI) follow(t *testing.T, change func(*Options)) (*Pods, *logged) {
+// start starts a Pods that watches the fake, and stops both when the test ends. It returns
+// the log.
+func (f *fakeAPI) start(t *testing.T, change func(*Options)) (*Pods, *logged) {
 	t.Helper()
 	f.version = 1
 	f.pods, f.watches, f.accepted = map[string]*corev1.Pod{}, map[chan metav1.WatchEvent]bool{}, make(chan net.Conn)
@@ -83,7 +83,7 @@ func (f *fakeAPI) follow(t *testing.T, change func(*Options)) (*Pods, *logged) {
 			t.Errorf("Run took %s to end", took)
 		}
 		if lines := log.with("context canceled"); len(lines) > 0 {
-			t.Errorf("the end was logged as a failure: %q", lines)
+			t.Errorf("the shutdown was logged as a failure: %q", lines)
 		}
 		f.transport.CloseIdleConnections()
 		_ = srv.Close()
@@ -92,7 +92,7 @@ func (f *fakeAPI) follow(t *testing.T, change func(*Options)) (*Pods, *logged) {
 	return p, log
 }
 
-// connect is Options.Connect for a configuration.
+// connect returns an Options.Connect for a configuration.
 func connect(config *rest.Config) func() (*kubeapi.Client, error) {
 	return func() (*kubeapi.Client, error) { return kubeapi.NewClient(config, kubeapi.Core()) }
 }
@@ -113,7 +113,7 @@ func (f *fakeAPI) dial(context.Context, string, string) (net.Conn, error) {
 	return client, nil
 }
 
-// Accept, Addr and Close make it a net.Listener.
+// Accept, Addr and Close implement net.Listener.
 
 func (f *fakeAPI) Accept() (net.Conn, error) {
 	if conn, ok := <-f.accepted; ok {
@@ -129,7 +129,7 @@ func (f *fakeAPI) Close() error {
 	return nil
 }
 
-// goDown ends all connections and takes no more.
+// goDown closes all connections and accepts no new ones.
 func (f *fakeAPI) goDown() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -140,15 +140,15 @@ func (f *fakeAPI) goDown() {
 	f.conns = nil
 }
 
-// set changes the fake while nobody asks it.
+// set changes the fake while it serves no request.
 func (f *fakeAPI) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
 }
 
-// put adds or changes pods, remove takes them out. Who watches is told, and has
-// taken it in when they return.
+// put adds or updates pods, remove deletes one. When they return, all watches have processed
+// the events.
 func (f *fakeAPI) put(pods ...*corev1.Pod) {
 	for _, pod := range pods {
 		f.set(func() {
@@ -157,7 +157,7 @@ func (f *fakeAPI) put(pods ...*corev1.Pod) {
 				event = "MODIFIED"
 			}
 			f.pods[pod.Name] = f.stamped(pod)
-			f.tell(event, f.pods[pod.Name])
+			f.send(event, f.pods[pod.Name])
 		})
 	}
 	synctest.Wait()
@@ -166,7 +166,7 @@ func (f *fakeAPI) put(pods ...*corev1.Pod) {
 func (f *fakeAPI) remove(pod *corev1.Pod) {
 	f.set(func() {
 		delete(f.pods, pod.Name)
-		f.tell("DELETED", f.stamped(pod))
+		f.send("DELETED", f.stamped(pod))
 	})
 	synctest.Wait()
 }
@@ -179,13 +179,13 @@ func (f *fakeAPI) stamped(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-func (f *fakeAPI) tell(event string, pod *corev1.Pod) {
+func (f *fakeAPI) send(event string, pod *corev1.Pod) {
 	for watch := range f.watches {
 		watch <- metav1.WatchEvent{Type: event, Object: runtime.RawExtension{Object: pod}}
 	}
 }
 
-// expire ends all watches, as an API server does that has forgotten where they began.
+// expire ends all watches, as an API server does if their resource versions have expired.
 func (f *fakeAPI) expire() {
 	f.set(func() {
 		for watch := range f.watches {
@@ -201,8 +201,8 @@ func expired() metav1.WatchEvent {
 	}}}
 }
 
-// count says how many requests there were: lists, watches, or watches that begin
-// with a list.
+// count returns the number of requests of one kind: list, watch, or watchlist, which is a
+// watch that starts with a list.
 func (f *fakeAPI) count(kind string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -242,14 +242,14 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case f.isGateway:
 		_, _ = io.WriteString(w, "{}")
-	case kind != "list" && f.abortsWatches:
+	case kind != "list" && f.closesWatches:
 		f.mu.Unlock()
 		panic(http.ErrAbortHandler)
 	case f.token != "" && r.Header.Get("Authorization") != "Bearer "+f.token:
 		refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
 	case kind == "list" && f.listForbidden, kind != "list" && f.watchForbidden, kind == "watchlist" && f.watchListForbidden:
 		refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, "pods is forbidden: the user cannot "+verb+" resource pods")
-	case kind == "watchlist" && !f.streamsList:
+	case kind == "watchlist" && !f.supportsWatchList:
 		refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
 	case kind == "list":
 		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: fmt.Sprint(f.version)}}
@@ -299,7 +299,7 @@ func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message
 	})
 }
 
-// logged collects log lines.
+// logged collects log lines. Safe for concurrent use.
 type logged struct {
 	mu    sync.Mutex
 	lines []string
@@ -312,7 +312,7 @@ func (l *logged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// with returns the lines that hold all of the texts.
+// with returns the lines that contain all of the texts.
 func (l *logged) with(texts ...string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -325,7 +325,7 @@ func (l *logged) with(texts ...string) []string {
 	return found
 }
 
-// counterOf reads one series of a registry.
+// counterOf returns the value of one counter series in a registry.
 func counterOf(t *testing.T, r *prometheus.Registry, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := r.Gather()

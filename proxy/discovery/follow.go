@@ -24,13 +24,13 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
-// follow keeps the view up to date until ctx ends: a list, then a watch for as
-// long as it lasts, and again. Where the watch is forbidden the next list comes
-// after PollInterval. Failures are tried again with growing delays, and with what the
-// configuration says by then: a token may have another value.
-func (v *view) follow(ctx context.Context) {
+// run keeps the view up to date until ctx ends. It lists the pods and then watches them; when
+// the watch ends, it starts again. If watching is forbidden, it lists the pods again after
+// PollInterval. It retries failures with increasing delays, and reloads the configuration
+// before each retry, because a token may have changed.
+func (v *view) run(ctx context.Context) {
 	r := cache.NewReflectorWithOptions(v.listWatch(ctx), &corev1.Pod{}, v, cache.ReflectorOptions{
-		Name: "pods", Backoff: new(newBackoff()), Clock: impatientClock{done: ctx.Done()},
+		Name: "pods", Backoff: new(newBackoff()), Clock: cancelableClock{done: ctx.Done()},
 	})
 	backoff := newBackoff()
 	for ctx.Err() == nil {
@@ -41,8 +41,8 @@ func (v *view) follow(ctx context.Context) {
 		delay := v.all.opts.PollInterval
 		switch {
 		case apierrors.IsForbidden(err) && v.lastError() == nil:
-			if v.beginPolling() {
-				v.all.opts.Logger.Warn("cannot watch pods, so they are listed again and again", "pods_of", v.String(), "interval", delay, "err", err)
+			if v.startPolling() {
+				v.all.opts.Logger.Warn("cannot watch pods, listing them periodically instead", "pods_of", v.String(), "interval", delay, "err", err)
 			}
 			backoff = newBackoff()
 		case err == nil:
@@ -59,15 +59,15 @@ func (v *view) follow(ctx context.Context) {
 	}
 }
 
-// impatientClock waits no longer than until done is closed. Where a watch cannot begin
-// the reflector waits without a look at its context.
-type impatientClock struct {
+// cancelableClock is a clock whose After also fires when done is closed. The reflector
+// ignores its context while it waits to retry a watch.
+type cancelableClock struct {
 	clock.RealClock
 	done <-chan struct{}
 }
 
-// After waits for d.
-func (c impatientClock) After(d time.Duration) <-chan time.Time {
+// After returns a channel that receives after d, or when done is closed.
+func (c cancelableClock) After(d time.Duration) <-chan time.Time {
 	after := make(chan time.Time, 1)
 	go func() {
 		select {
@@ -79,40 +79,40 @@ func (c impatientClock) After(d time.Duration) <-chan time.Time {
 	return after
 }
 
-// renewClient makes a client of what the configuration says now. The one before stays if
-// it says nothing that can be used.
+// renewClient creates a client from the current configuration. If the configuration cannot
+// be used, the view keeps its previous client.
 func (v *view) renewClient() {
 	client, err := v.all.opts.Connect()
 	if err != nil {
-		v.all.opts.Logger.Warn("cannot read how to reach the API server, so it is reached as before", "err", err)
+		v.all.opts.Logger.Warn("cannot reload the configuration of the API server client, keeping the previous one", "err", err)
 		return
 	}
 	v.client = client
 }
 
-// newBackoff gives 0.5 s and, after some failures, 10 s, each up to half longer.
+// newBackoff returns delays that grow from 0.5 s to 10 s, plus a jitter of up to 50 %.
 func newBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 10 * time.Second}
 }
 
-// pageSize is how many pods are listed at a time. Whole pods are in memory only for as
-// long as a page is taken in.
+// pageSize is the number of pods per page of a list. Whole pods are in memory only while
+// their page is processed.
 const pageSize = 250
 
-// listWatch asks the API server for the view's pods until ctx ends, and notes what it
-// answers by then. The reflector's own context of a list has no end.
+// listWatch lists and watches the view's pods until ctx ends, and records the results up to
+// then. It uses ctx because the context that the reflector passes for a list never ends.
 func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			// From its cache the API server lists all at once, and maybe what was.
+			// A list from the cache of the API server is not paginated, and may be outdated.
 			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize
 			var list corev1.PodList
 			err := v.request(o).Do(ctx).Into(&list)
 			if err == nil && list.ResourceVersion == "" {
-				err = fmt.Errorf("cannot use the list of pods from %s: it has no resourceVersion, so it is not an API server's", v.client.Host)
+				err = fmt.Errorf("cannot use the list of pods from %s: it has no resourceVersion, so it is not from an API server", v.client.Host)
 			}
 			if ctx.Err() == nil {
-				v.note("list", err)
+				v.record("list", err)
 			}
 			for i := range list.Items {
 				list.Items[i] = *v.slim(&list.Items[i])
@@ -123,17 +123,18 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 			o.Watch = true
 			w, err := kubeapi.Watch(ctx, v.request(o))
 			if ctx.Err() == nil {
-				v.note("watch", err)
+				v.record("watch", err)
 			}
 			if err != nil {
 				return nil, err
 			}
-			return v.opened(w, o.SendInitialEvents == nil), nil
+			return v.watchOpened(w, o.SendInitialEvents == nil), nil
 		},
 	}
 }
 
-// request asks for the view's pods, once: follow tries again, and says so.
+// request returns a request for the view's pods. It is not retried: run retries and logs
+// failures.
 func (v *view) request(o metav1.ListOptions) *rest.Request {
 	o.LabelSelector = v.dialect.selector
 	if node := v.all.opts.NodeName; node != "" {
@@ -142,11 +143,11 @@ func (v *view) request(o metav1.ListOptions) *rest.Request {
 	return v.client.Get().MaxRetries(0).Namespace(v.namespace).Resource("pods").VersionedParams(&o, metav1.ParameterCodec)
 }
 
-// note counts a request to the API server, keeps its failure, and logs it if it is news.
-// That watching is forbidden is no failure, since follow polls, nor that a watch cannot
-// begin with a list, which older API servers call invalid: the reflector lists then.
-// An answer makes up for a failure when it is taken in: see Replace and opened.
-func (v *view) note(verb string, err error) {
+// record counts a request to the API server, and stores and logs its failure. Two errors
+// are not failures: a forbidden watch, because run polls in that case, and an invalid watch,
+// which older API servers return for a watch that starts with a list, because the reflector
+// lists in that case. Replace and watchOpened clear the failure.
+func (v *view) record(verb string, err error) {
 	outcome := "ok"
 	if err != nil {
 		outcome = "error"
@@ -157,26 +158,27 @@ func (v *view) note(verb string, err error) {
 	}
 	isForbidden := apierrors.IsForbidden(err)
 	if isForbidden {
-		err = fmt.Errorf("%w: want %s", err, v.rule())
+		err = fmt.Errorf("%w: expected %s", err, v.missingRule())
 	}
-	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes each time
+	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes with each request
 		err = fmt.Errorf("cannot reach the API server at %s: %w", v.client.Host, sent.Err)
 	}
 	v.all.mu.Lock()
 	v.err, v.isForbidden = err, v.isForbidden || isForbidden
-	isNews := v.isNews(err)
+	isNew := v.isNew(err)
 	v.all.mu.Unlock()
-	if isNews {
-		v.all.opts.Logger.Error("cannot follow pods", "verb", verb, "pods_of", v.String(), "err", err)
+	if isNew {
+		v.all.opts.Logger.Error("cannot list or watch pods", "verb", verb, "pods_of", v.String(), "err", err)
 	}
 }
 
-// mostLogged is how many failures a view remembers to have logged.
-const mostLogged = 20
+// maxLogged is the maximum number of logged failures that a view remembers.
+const maxLogged = 20
 
-// isNews says whether a failure has not been logged since the pods were followed last.
-// Numbers make no difference: each connection is from another port. all.mu is held.
-func (v *view) isNews(err error) bool {
+// isNew reports whether a failure has not been logged since the last recovery. Failures that
+// differ only in digits are the same, because each connection has a different source port.
+// The caller holds all.mu.
+func (v *view) isNew(err error) bool {
 	kind := strings.Map(func(r rune) rune {
 		if unicode.IsDigit(r) {
 			return -1
@@ -187,31 +189,31 @@ func (v *view) isNews(err error) bool {
 		return false
 	}
 	v.logged = append(v.logged, kind)
-	v.logged = v.logged[max(0, len(v.logged)-mostLogged):]
+	v.logged = v.logged[max(0, len(v.logged)-maxLogged):]
 	return true
 }
 
-// followsAgain takes note that the pods are followed, and logs it if that had failed.
-// all.mu is held.
-func (v *view) followsAgain() {
+// recovered records that the pods are listed or watched again, and logs it if a failure had
+// been logged. The caller holds all.mu.
+func (v *view) recovered() {
 	if len(v.logged) > 0 {
 		v.logged = nil
-		v.all.opts.Logger.Info("the API server tells of pods again", "pods_of", v.String())
+		v.all.opts.Logger.Info("watching pods again", "pods_of", v.String())
 	}
 }
 
-// rule is what this process must be allowed, to follow the view's pods.
-func (v *view) rule() string {
-	const rule = ` with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"], bound to it`
+// missingRule returns the RBAC rule that the proxy needs to list and watch the view's pods.
+func (v *view) missingRule() string {
+	const rule = ` with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"], bound to the proxy's user`
 	if v.namespace == corev1.NamespaceAll {
 		return "a ClusterRole" + rule
 	}
 	return "a Role in " + v.String() + rule
 }
 
-// beginPolling notes that the pods may be listed but not watched, and says whether that is
-// new.
-func (v *view) beginPolling() bool {
+// startPolling records that the pods can be listed but not watched, and reports whether this
+// was not recorded before.
+func (v *view) startPolling() bool {
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
 	isNew := !v.isPolled

@@ -17,14 +17,14 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/kubeapi"
 )
 
-// TestFollow goes through the life of pods, with API servers of both kinds: one
-// that begins a watch with a list, and one that has to be asked for each.
+// TestFollow checks the life cycle of pods with both kinds of API servers: one that starts a
+// watch with a list, and one that needs a separate list request.
 func TestFollow(t *testing.T) {
-	for name, api := range map[string]*fakeAPI{"list and watch": {}, "watch that begins with a list": {streamsList: true}} {
+	for name, api := range map[string]*fakeAPI{"list and watch": {}, "watch that starts with a list": {supportsWatchList: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				registry := prometheus.NewRegistry()
-				p, log := api.follow(t, func(o *Options) { o.Registerer = registry })
+				p, log := api.start(t, func(o *Options) { o.Registerer = registry })
 				if err := p.Ready(); err != nil {
 					t.Errorf("after an empty list: %v", err)
 				}
@@ -46,21 +46,21 @@ func TestFollow(t *testing.T) {
 					}
 				}
 				if got := counterOf(t, registry, "metrics_proxy_discovery_requests_total", "ok", "watch"); got < 1 {
-					t.Errorf("%g watches were counted", got)
+					t.Errorf("%g watches were counted, want at least 1", got)
 				}
-				if lists := api.count("list"); (lists == 0) != api.streamsList {
-					t.Errorf("%d lists", lists)
+				if lists := api.count("list"); (lists == 0) != api.supportsWatchList {
+					t.Errorf("got %d list requests", lists)
 				}
 			})
 		})
 	}
 }
 
-// TestRequests looks at what the API server is asked for.
+// TestRequests checks the requests to the API server.
 func TestRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var api fakeAPI
-		api.follow(t, func(o *Options) {
+		api.start(t, func(o *Options) {
 			o.Dialects = []Dialect{Annotations("app in (a,b),!canary", nil)}
 			o.NodeName, o.Namespaces = "node-1", []string{"x", "y"}
 		})
@@ -69,24 +69,25 @@ func TestRequests(t *testing.T) {
 			paths[u.Path]++
 			q := u.Query()
 			if got := q.Get("labelSelector"); got != "app in (a,b),!canary" {
-				t.Errorf("labelSelector is %q", got)
+				t.Errorf("got labelSelector %q", got)
 			}
 			if got := q.Get("fieldSelector"); got != "spec.nodeName=node-1" {
-				t.Errorf("fieldSelector is %q", got)
+				t.Errorf("got fieldSelector %q", got)
 			}
 		}
 		if len(paths) != 2 || paths["/api/v1/namespaces/x/pods"] == 0 || paths["/api/v1/namespaces/y/pods"] == 0 {
-			t.Errorf("paths are %v", paths)
+			t.Errorf("got paths %v", paths)
 		}
 	})
 }
 
-// TestWatchForbidden wants a list each PollInterval and one warning.
+// TestWatchForbidden checks that pods are listed every PollInterval, with one warning, if
+// watching is forbidden.
 func TestWatchForbidden(t *testing.T) {
-	for name, api := range map[string]*fakeAPI{"old API server": {watchForbidden: true}, "new API server": {watchForbidden: true, streamsList: true}} {
+	for name, api := range map[string]*fakeAPI{"old API server": {watchForbidden: true}, "new API server": {watchForbidden: true, supportsWatchList: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, log := api.follow(t, func(o *Options) { o.PollInterval = time.Minute })
+				p, log := api.start(t, func(o *Options) { o.PollInterval = time.Minute })
 				if err := p.Ready(); err != nil {
 					t.Errorf("after the first list: %v", err)
 				}
@@ -104,7 +105,7 @@ func TestWatchForbidden(t *testing.T) {
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
 				if lists := api.count("list"); lists != 13 {
-					t.Errorf("%d lists in 12 minutes, want one a minute and the first", lists)
+					t.Errorf("%d lists in 12 minutes, want the first and one a minute", lists)
 				}
 				if lines := log.with("cannot watch pods", "interval=1m0s", "all namespaces", "cannot watch resource pods"); len(lines) != 1 {
 					t.Errorf("the warning was logged %d times: %q", len(lines), log.lines)
@@ -113,17 +114,17 @@ func TestWatchForbidden(t *testing.T) {
 					t.Errorf("errors were logged: %q", lines)
 				}
 
-				want := `pods of all namespaces are listed every 1m0s, for they may not be watched: want a ClusterRole with the rule`
+				want := `pods of all namespaces are listed every 1m0s because they may not be watched: expected a ClusterRole with the rule`
 				if err := p.Current(); err == nil || !strings.HasPrefix(err.Error(), want) {
-					t.Errorf("Current is %v, want %s", err, want)
+					t.Errorf("Current returned %v, want %s", err, want)
 				}
 
-				// It is allowed after all.
+				// Watching becomes allowed.
 				api.set(func() { api.watchForbidden = false })
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				if err := p.Current(); err != nil {
-					t.Errorf("once it is allowed Current is %v", err)
+					t.Errorf("once watching is allowed: Current returned %v", err)
 				}
 				api.put(newPod("b", nil))
 				wantTargets(t, p, "b http://10.0.0.1:80/metrics")
@@ -132,56 +133,56 @@ func TestWatchForbidden(t *testing.T) {
 	}
 }
 
-// TestEnd ends while the next list is waited for, which follow's cleanup looks at.
+// TestEnd checks the shutdown during the wait for the next list. The cleanup of start checks
+// that it is immediate.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fakeAPI{watchForbidden: true}
-		api.follow(t, nil)
+		api.start(t, nil)
 	})
 }
 
-// TestEndWithoutAnswer ends while an answer is waited for, which follow's cleanup looks
-// at.
-func TestEndWithoutAnswer(t *testing.T) {
+// TestEndWithoutResponse checks the shutdown during the wait for a response.
+func TestEndWithoutResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fakeAPI{hangs: true}
-		api.follow(t, nil)
+		api.start(t, nil)
 	})
 }
 
-// TestListForbidden wants Ready to hold what the API server said, one line in the
-// log, and no help to be needed once it is allowed.
+// TestListForbidden checks that Ready returns the message of the API server, that it is
+// logged once, and that no restart is needed once listing is allowed.
 func TestListForbidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fakeAPI{listForbidden: true, watchForbidden: true}
-		p, log := api.follow(t, func(o *Options) { o.Namespaces = []string{"web"} })
+		p, log := api.start(t, func(o *Options) { o.Namespaces = []string{"web"} })
 		isForbidden := func() {
 			t.Helper()
 			err := p.Ready()
 			if err == nil || !strings.Contains(err.Error(), "pods of namespace web are not known yet: pods is forbidden: the user cannot list resource pods") {
-				t.Errorf("Ready is %v, want what the API server said", err)
+				t.Errorf("Ready returned %v, want the message of the API server", err)
 			}
 		}
 		isForbidden()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		isForbidden()
-		if lines := log.with("level=ERROR", "cannot follow pods", "verb=list", "namespace web", "cannot list resource pods", "want a Role in namespace web with the rule apiGroups"); len(lines) != 1 {
-			t.Errorf("%d lines, want 1: %q", len(lines), log.lines)
+		if lines := log.with("level=ERROR", "cannot list or watch pods", "verb=list", "namespace web", "cannot list resource pods", "expected a Role in namespace web with the rule apiGroups"); len(lines) != 1 {
+			t.Errorf("got %d lines, want 1: %q", len(lines), log.lines)
 		}
 		if lists := api.count("list"); lists < 35 || lists > 80 {
-			t.Errorf("%d lists in 10 minutes, want delays that grow to about ten seconds", lists)
+			t.Errorf("%d lists in 10 minutes, want delays that increase to about ten seconds", lists)
 		}
 		api.put(newPod("a", nil))
 		api.set(func() { api.listForbidden, api.watchForbidden = false, false })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := p.Ready(); err != nil {
-			t.Errorf("once it is allowed: %v", err)
+			t.Errorf("once listing is allowed: %v", err)
 		}
 		wantTargets(t, p, "a http://10.0.0.1:80/metrics")
 
-		// A watch that ends is begun anew at once, for all that failed before.
+		// A watch that ends is restarted immediately, despite the earlier failures.
 		api.expire()
 		api.put(newPod("b", nil))
 		wantTargets(t, p, "a http://10.0.0.1:80/metrics")
@@ -191,25 +192,25 @@ func TestListForbidden(t *testing.T) {
 	})
 }
 
-// TestAPIServerGone wants the last known targets to stay, and the changes in the
-// meantime to be known soon after.
+// TestAPIServerGone checks that the last known targets stay while the API server is down, and
+// that changes in the meantime are detected soon after.
 func TestAPIServerGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var api fakeAPI
-		p, log := api.follow(t, nil)
+		p, log := api.start(t, nil)
 		api.put(newPod("a", nil))
 		api.goDown()
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		wantTargets(t, p, "a http://10.0.0.1:80/metrics")
 		if err := p.Ready(); err != nil {
-			t.Errorf("Ready is %v, want nil: the targets are known", err)
+			t.Errorf("Ready returned %v, want nil, because the targets are known", err)
 		}
 		if err := p.Current(); err == nil || !strings.HasPrefix(err.Error(), "pods of all namespaces may be out of date: cannot reach the API server at ") {
-			t.Errorf("Current is %v, want that the API server cannot be reached", err)
+			t.Errorf("Current returned %v, want that the API server cannot be reached", err)
 		}
-		if lines := log.with("level=ERROR", "cannot follow pods", "connection refused"); len(lines) != 1 {
-			t.Errorf("%d lines, want 1: %q", len(lines), log.lines)
+		if lines := log.with("level=ERROR", "cannot list or watch pods", "connection refused"); len(lines) != 1 {
+			t.Errorf("got %d lines, want 1: %q", len(lines), log.lines)
 		}
 		api.remove(newPod("a", nil))
 		api.put(newPod("b", nil))
@@ -218,7 +219,7 @@ func TestAPIServerGone(t *testing.T) {
 		synctest.Wait()
 		wantTargets(t, p, "b http://10.0.0.1:80/metrics")
 		if err := p.Current(); err != nil {
-			t.Errorf("with the API server back Current is %v", err)
+			t.Errorf("after the API server is back: Current returned %v", err)
 		}
 		api.put(newPod("c", nil))
 		wantTargets(t, p, "b http://10.0.0.1:80/metrics", "c http://10.0.0.1:80/metrics")
@@ -228,15 +229,15 @@ func TestAPIServerGone(t *testing.T) {
 func TestNotReachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fakeAPI{isDown: true}
-		p, _ := api.follow(t, nil)
+		p, _ := api.start(t, nil)
 		if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "connection refused") {
-			t.Errorf("Ready is %v, want why the API server cannot be reached", err)
+			t.Errorf("Ready returned %v, want why the API server cannot be reached", err)
 		}
 		api.set(func() { api.isDown = false })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := p.Ready(); err != nil {
-			t.Errorf("Ready is %v", err)
+			t.Errorf("Ready returned %v", err)
 		}
 	})
 }
@@ -248,23 +249,23 @@ func TestMetricsLint(t *testing.T) {
 	must(t, err)
 	problems, err := promlint.NewWithMetricFamilies(families).Lint()
 	if err != nil || len(problems) > 0 || len(families) != 3 {
-		t.Errorf("%d families, problems %v, error %v", len(families), problems, err)
+		t.Errorf("got %d families, problems %v, error %v", len(families), problems, err)
 	}
 	for _, event := range []string{"add", "update", "delete"} {
 		counterOf(t, registry, "metrics_proxy_discovery_events_total", event)
 	}
 }
 
-// TestStaleness wants to know for how long the API server has told nothing.
+// TestStaleness checks the time for which the targets may have been out of date.
 func TestStaleness(t *testing.T) {
-	for name, api := range map[string]*fakeAPI{"list and watch": {}, "watch that begins with a list": {streamsList: true}} {
+	for name, api := range map[string]*fakeAPI{"list and watch": {}, "watch that starts with a list": {supportsWatchList: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, log := api.follow(t, nil)
+				p, log := api.start(t, nil)
 				stale := func(least, most time.Duration) {
 					t.Helper()
 					if got := p.views[0].staleness(); got < least || got > most {
-						t.Errorf("staleness is %s, want %s to %s", got, least, most)
+						t.Errorf("got staleness %s, want %s to %s", got, least, most)
 					}
 				}
 				stale(0, 0)
@@ -275,7 +276,7 @@ func TestStaleness(t *testing.T) {
 				time.Sleep(10 * time.Minute)
 				stale(10*time.Minute, 10*time.Minute)
 
-				// It is back, and has forgotten what was: only a new list makes up for that.
+				// It is back, but has lost its history, so only a new list helps.
 				api.set(func() { api.isDown, api.listForbidden, api.watchListForbidden = false, true, true; api.version++ })
 				time.Sleep(time.Minute)
 				synctest.Wait()
@@ -284,8 +285,8 @@ func TestStaleness(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				stale(0, 0)
-				if lines := log.with("level=INFO", "tells of pods again"); len(lines) == 0 {
-					t.Errorf("that it is back is not said: %q", log.lines)
+				if lines := log.with("level=INFO", "watching pods again"); len(lines) == 0 {
+					t.Errorf("the recovery was not logged: %q", log.lines)
 				}
 			})
 		})
@@ -293,27 +294,27 @@ func TestStaleness(t *testing.T) {
 	t.Run("polling", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			api := fakeAPI{watchForbidden: true}
-			p, _ := api.follow(t, nil)
+			p, _ := api.start(t, nil)
 			time.Sleep(10*time.Minute + 59*time.Second)
 			if got := p.views[0].staleness(); got != 59*time.Second {
-				t.Errorf("staleness is %s, want that of the last list", got)
+				t.Errorf("got staleness %s, want the time since the last list", got)
 			}
 		})
 	})
 	t.Run("never reached", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			api := fakeAPI{isDown: true}
-			p, _ := api.follow(t, nil)
+			p, _ := api.start(t, nil)
 			time.Sleep(time.Hour)
 			if got := p.views[0].staleness(); got != time.Hour {
-				t.Errorf("staleness is %s, want the time since the start", got)
+				t.Errorf("got staleness %s, want the time since the start", got)
 			}
 		})
 	})
 }
 
-// TestKnown wants an answer where a namespace may not be listed, and none where it is
-// only not known yet.
+// TestKnown checks that Known returns nil if listing a namespace is forbidden, and an error if
+// its list is merely not complete yet.
 func TestKnown(t *testing.T) {
 	p := newPods(t, func(o *Options) { o.Namespaces = []string{"a", "b"} })
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no"))
@@ -322,31 +323,31 @@ func TestKnown(t *testing.T) {
 		change  func()
 		isKnown bool
 	}{
-		{"nothing has been answered", func() {}, false},
+		{"no response yet", func() {}, false},
 		{"one list", func() { must(t, p.views[0].Replace(nil, "1")) }, false},
-		{"the other fails", func() { p.views[1].note("list", errors.New("down")) }, false},
-		{"the other is forbidden", func() { p.views[1].note("list", forbidden) }, true},
-		{"and the API server goes away", func() { p.views[1].note("list", errors.New("down")) }, true},
-		{"the other is there", func() { must(t, p.views[1].Replace(nil, "1")) }, true},
+		{"the other fails", func() { p.views[1].record("list", errors.New("down")) }, false},
+		{"the other is forbidden", func() { p.views[1].record("list", forbidden) }, true},
+		{"then the API server goes away", func() { p.views[1].record("list", errors.New("down")) }, true},
+		{"both lists", func() { must(t, p.views[1].Replace(nil, "1")) }, true},
 	} {
 		test.change()
 		if err := p.Known(); (err == nil) != test.isKnown {
-			t.Errorf("%s: Known is %v", test.name, err)
+			t.Errorf("%s: Known returned %v", test.name, err)
 		}
 	}
 	all := newPods(t, nil)
-	all.views[0].note("list", forbidden)
-	if err := all.Known(); err == nil || !strings.Contains(err.Error(), `want a ClusterRole with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`) {
-		t.Errorf("where nothing may be listed Known is %v, want the rule that is missing", err)
+	all.views[0].record("list", forbidden)
+	if err := all.Known(); err == nil || !strings.Contains(err.Error(), `expected a ClusterRole with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`) {
+		t.Errorf("with every list forbidden: Known returned %v, want the missing rule", err)
 	}
 }
 
-// TestConfigurationIsReadAnew wants a token to count that was changed after the start.
-func TestConfigurationIsReadAnew(t *testing.T) {
+// TestConfigurationIsReloaded checks that a token that changes after the start is used.
+func TestConfigurationIsReloaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fakeAPI{token: "new"}
 		token, broken := "old", errors.New("cannot be read now")
-		p, log := api.follow(t, func(o *Options) {
+		p, log := api.start(t, func(o *Options) {
 			atStart, isStart := o.Connect, true
 			o.Connect = func() (*kubeapi.Client, error) {
 				api.mu.Lock()
@@ -364,20 +365,20 @@ func TestConfigurationIsReadAnew(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
-			t.Errorf("with another token Ready is %v", err)
+			t.Errorf("with the wrong token: Ready returned %v", err)
 		}
 		if len(log.with("level=WARN", "cannot be read now")) == 0 {
-			t.Errorf("that the configuration cannot be read is not said: %q", log.lines)
+			t.Errorf("the configuration error was not logged: %q", log.lines)
 		}
 		api.set(func() { token, broken = "new", nil })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := p.Ready(); err != nil {
-			t.Errorf("with the right token Ready is %v", err)
+			t.Errorf("with the right token: Ready returned %v", err)
 		}
-		p.views[0].note("list", &url.Error{Op: "Get", URL: "x", Err: errors.New("down")})
+		p.views[0].record("list", &url.Error{Op: "Get", URL: "x", Err: errors.New("down")})
 		if len(log.with("level=ERROR", "cannot reach the API server at http://elsewhere: down")) != 1 {
-			t.Errorf("the log does not name the API server that is asked by now: %q", log.lines)
+			t.Errorf("the log does not name the current API server: %q", log.lines)
 		}
 	})
 }

@@ -15,11 +15,11 @@ func newMetrics(r prometheus.Registerer) metrics {
 	m := metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "metrics_proxy_discovery_events_total",
-			Help: "Changes of pods that the API server told of, by event.",
+			Help: "Pod events received from the API server, by event type.",
 		}, []string{"event"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "metrics_proxy_discovery_requests_total",
-			Help: "Requests for pods to the API server, by verb and outcome.",
+			Help: "List and watch requests for pods to the API server, by verb and outcome.",
 		}, []string{"verb", "outcome"}),
 	}
 	r.MustRegister(m.events, m.requests)
@@ -33,11 +33,11 @@ func newMetrics(r prometheus.Registerer) metrics {
 	return m
 }
 
-// registerStaleness exposes the staleness of a namespace: the greatest of its views.
+// registerStaleness registers the staleness of a namespace, which is the maximum of its views.
 func registerStaleness(r prometheus.Registerer, namespace string, views []*view) {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "metrics_proxy_discovery_staleness_seconds",
-		Help:        "For how long what is known of the pods of a namespace (empty: of all) may be out of date: 0 while they are watched, else since the last list or the end of the watch.",
+		Help:        "Seconds for which the targets of a namespace (empty for all namespaces) may have been out of date: 0 while its pods are watched, otherwise the time since the last list or the end of the watch.",
 		ConstLabels: prometheus.Labels{"namespace": namespace},
 	}, func() float64 {
 		var most time.Duration

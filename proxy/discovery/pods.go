@@ -20,31 +20,33 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// Options say which pods to follow, and how.
+// Options configure which pods are discovered, and how.
 type Options struct {
-	// Connect makes a client of the core group, as the configuration says at the time.
+	// Connect creates a client for the core group from the current configuration. It is
+	// called again after failures, also concurrently.
 	Connect      func() (*kubeapi.Client, error)
-	Dialects     []Dialect     // one at least
+	Dialects     []Dialect     // at least one
 	Namespaces   []string      // all if empty
-	NodeName     string        // any if empty
-	ShardCount   int           // proxies that share the pods
-	ShardIndex   int           // which of them this is
-	PollInterval time.Duration // between lists where pods may not be watched
+	NodeName     string        // all nodes if empty
+	ShardCount   int           // number of proxies that share the pods
+	ShardIndex   int           // index of this proxy among them
+	PollInterval time.Duration // between lists if pods cannot be watched
 	Logger       *slog.Logger
 	Registerer   prometheus.Registerer
 }
 
-// Pods follows the pods that match, and knows their targets.
+// Pods discovers the targets of the pods that match. Safe for concurrent use.
 type Pods struct {
 	opts    Options
-	views   []*view // one for each dialect and namespace, or one for all namespaces
+	views   []*view // one per dialect and namespace, or one per dialect for all namespaces
 	metrics metrics
 
 	mu       sync.Mutex       // guards snapshot and the views' fields
-	snapshot []*target.Target // nil if it must be made anew
+	snapshot []*target.Target // nil if it must be rebuilt
 }
 
-// New does not connect yet.
+// New creates a Pods and registers its metrics. It does not connect. It returns the error of
+// Options.Connect, if any.
 func New(opts Options) (*Pods, error) {
 	client, err := opts.Connect()
 	if err != nil {
@@ -66,19 +68,19 @@ func New(opts Options) (*Pods, error) {
 	return p, nil
 }
 
-// Run follows the pods until ctx ends.
+// Run lists and watches the pods until ctx ends.
 func (p *Pods) Run(ctx context.Context) {
-	// The reflector's own log is left out: what matters of it is logged here.
+	// The log of the reflector is discarded: this package logs its failures.
 	ctx = klog.NewContext(ctx, logr.Discard())
 	var wg sync.WaitGroup
 	for _, v := range p.views {
-		wg.Go(func() { v.follow(ctx) })
+		wg.Go(func() { v.run(ctx) })
 	}
 	wg.Wait()
 }
 
-// Targets returns the targets of this shard that are known now, in the order of an
-// answer. Nobody may change what it returns.
+// Targets returns the current targets of this shard, in the order of the merged exposition.
+// The caller must not modify the slice or the targets.
 func (p *Pods) Targets() []*target.Target {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,8 +94,9 @@ func (p *Pods) Targets() []*target.Target {
 	return p.snapshot
 }
 
-// Known returns nil once there can be an answer: the first list is complete of every
-// namespace, or of some, and the others may not be listed. Else it returns what Ready does.
+// Known returns nil once the targets can be scraped: the first list of at least one namespace
+// is complete, and each of the others is complete or forbidden. Otherwise it returns the same
+// error as Ready.
 func (p *Pods) Known() error {
 	err := p.Ready()
 	p.mu.Lock()
@@ -111,8 +114,8 @@ func (p *Pods) Known() error {
 	return nil
 }
 
-// Ready returns nil once the first list of every namespace is complete, and else
-// why it is not.
+// Ready returns nil once the first list of every namespace is complete, otherwise an error
+// with one line for each namespace whose list is not.
 func (p *Pods) Ready() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,8 +132,9 @@ func (p *Pods) Ready() error {
 	return join(errs)
 }
 
-// Current returns nil while every change of a pod is told at once, and else why not. What
-// Ready returns is no part of it.
+// Current returns nil while changes of pods are detected immediately, otherwise an error
+// with one line for each namespace where they are not. It does not include errors that
+// Ready returns.
 func (p *Pods) Current() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,13 +145,14 @@ func (p *Pods) Current() error {
 		case v.err != nil:
 			errs = append(errs, fmt.Errorf("pods of %s may be out of date: %w", v, v.err))
 		case v.isPolled:
-			errs = append(errs, fmt.Errorf("pods of %s are listed every %s, for they may not be watched: want %s", v, p.opts.PollInterval, v.rule()))
+			errs = append(errs, fmt.Errorf("pods of %s are listed every %s because they may not be watched: expected %s", v, p.opts.PollInterval, v.missingRule()))
 		}
 	}
 	return join(errs)
 }
 
-// join joins errors, but each text once: the views of a namespace often fail alike.
+// join joins errors without repeating a text: the views of a namespace often fail the same
+// way.
 func join(errs []error) error {
 	seen := map[string]bool{}
 	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {

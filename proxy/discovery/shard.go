@@ -2,9 +2,9 @@ package discovery
 
 import "github.com/cespare/xxhash/v2"
 
-// shardOf is which of so many shards a pod belongs to, from 0. It depends on nothing but
-// the UID, and where there is one shard more only pods that it gets move: jump
-// consistent hash (Lamping and Veach, arXiv:1406.2294).
+// shardOf returns the shard of a pod, from 0 to shards-1. It depends only on the UID and the
+// number of shards. If a shard is added, the only pods that move are those that move to it:
+// jump consistent hash (Lamping and Veach, arXiv:1406.2294).
 func shardOf(uid string, shards int) int {
 	key, shard, next := xxhash.Sum64String(uid), 0, 0
 	for next < shards {

@@ -11,14 +11,14 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// LabelRule says where the value of one label of each target comes from.
+// LabelRule defines the source of one label of each target.
 type LabelRule struct {
 	Name   string
 	Source string // pod, namespace, ip, node, uid, port, container, label or annotation
-	Key    string // of the label or annotation
+	Key    string // key of the label or annotation
 }
 
-// needsOf is what the rules read of a pod.
+// needsOf returns what the rules read from a pod.
 func needsOf(rules []LabelRule) needs {
 	var n needs
 	for _, r := range rules {
@@ -34,18 +34,19 @@ func needsOf(rules []LabelRule) needs {
 	return n
 }
 
-// maxLabelValue bounds the value of a label, in bytes: it is on every sample.
+// maxLabelValue is the maximum length of a label value, in bytes. The value is repeated on
+// every sample.
 const maxLabelValue = 1024
 
-// labelsOf are the labels of the target at one port of the pod. One of several
-// targets of a pod is told apart by k8s_port, unless a rule maps the port; elsewhere
-// that label is empty. The error is of a value that no label can have, which is left
-// out.
+// labelsOf returns the labels of the target at one port of the pod. If the pod has several
+// targets, k8s_port distinguishes them; otherwise that label is empty. It is omitted if a
+// rule maps the port or has its name. The error reports an invalid label value, which is
+// replaced by an empty one.
 func labelsOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool) (labels []target.Label, err error) {
 	for _, r := range rules {
 		value := r.value(pod, port)
 		if len(value) > maxLabelValue || !utf8.ValidString(value) {
-			err = fmt.Errorf("annotation %s is %.80q, %d bytes: want valid UTF-8, %d bytes at most, for the label %s", r.Key, value, len(value), maxLabelValue, r.Name)
+			err = fmt.Errorf("annotation %s is %.80q, %d bytes: expected valid UTF-8 of at most %d bytes for the label %s", r.Key, value, len(value), maxLabelValue, r.Name)
 			value = ""
 		}
 		labels = append(labels, target.Label{Name: r.Name, Value: value})
@@ -83,8 +84,8 @@ func (r LabelRule) value(pod *corev1.Pod, port string) string {
 	return ""
 }
 
-// containerOf is the name of the container that declares the port, or empty. An
-// init container can be a sidecar, and declare it.
+// containerOf returns the name of the container that declares the port, or an empty string.
+// It includes init containers, because they can be sidecars.
 func containerOf(pod *corev1.Pod, port string) string {
 	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
 		for _, p := range c.Ports {

@@ -42,15 +42,15 @@ func TestLabelSources(t *testing.T) {
 				want = append(want, target.Label{Name: "k8s_port"})
 			}
 			if got := targets[0].Labels; len(targets) != 1 || !slices.Equal(got, want) {
-				t.Errorf("labels are %v, want %v", got, want)
+				t.Errorf("got labels %v, want %v", got, want)
 			}
 		})
 	}
 }
 
-// TestPortLabel wants k8s_port on each target, so that no target's own label of that
-// name is taken for it, unless a rule says otherwise. It is empty where the pod has
-// one target.
+// TestPortLabel checks that each target has the label k8s_port, so that a label of that name
+// which the target exposes is not mistaken for it, unless a rule maps the port or has that
+// name. The value is empty if the pod has one target.
 func TestPortLabel(t *testing.T) {
 	type labels = []target.Label
 	pod := LabelRule{Name: "pod", Source: "pod"}
@@ -65,11 +65,11 @@ func TestPortLabel(t *testing.T) {
 		{"one port", "80", []LabelRule{pod}, []labels{{name, none}}},
 		{"no rule", "80", nil, []labels{{none}}},
 		{"two ports", "80,81", []LabelRule{pod}, []labels{{name, {Name: "k8s_port", Value: "80"}}, {name, {Name: "k8s_port", Value: "81"}}}},
-		{"two ports, written otherwise", "080, 0081", []LabelRule{pod}, []labels{{name, {Name: "k8s_port", Value: "80"}}, {name, {Name: "k8s_port", Value: "81"}}}},
-		{"twice the same", "80,080", []LabelRule{pod}, []labels{{name, none}}},
-		{"two ports, one bad", "80,x", []LabelRule{pod}, []labels{{name, none}}},
+		{"two ports with leading zeros", "080, 0081", []LabelRule{pod}, []labels{{name, {Name: "k8s_port", Value: "80"}}, {name, {Name: "k8s_port", Value: "81"}}}},
+		{"the same port twice", "80,080", []LabelRule{pod}, []labels{{name, none}}},
+		{"two ports, one invalid", "80,x", []LabelRule{pod}, []labels{{name, none}}},
 		{"one port that is mapped", "080", []LabelRule{{Name: "p", Source: "port"}, pod}, []labels{{{Name: "p", Value: "80"}, name}}},
-		{"a bad port that is mapped", "x", []LabelRule{{Name: "p", Source: "port"}, pod}, []labels{{{Name: "p"}, name}}},
+		{"an invalid port that is mapped", "x", []LabelRule{{Name: "p", Source: "port"}, pod}, []labels{{{Name: "p"}, name}}},
 		{"the port is mapped", "80,81", []LabelRule{{Name: "p", Source: "port"}, pod}, []labels{{{Name: "p", Value: "80"}, name}, {{Name: "p", Value: "81"}, name}}},
 		{"the name is taken", "80,81", []LabelRule{{Name: "k8s_port", Source: "pod"}}, []labels{{{Name: "k8s_port", Value: "web-0"}}, {{Name: "k8s_port", Value: "web-0"}}}},
 	}
@@ -86,30 +86,30 @@ func TestPortLabel(t *testing.T) {
 	}
 }
 
-// TestBadLabelValues wants values that no label can have to make their target a
-// problem, and to be left out of its labels; the other labels stay.
+// TestBadLabelValues checks that an invalid label value results in a target with a problem,
+// and is replaced by an empty value. The other labels are not affected.
 func TestBadLabelValues(t *testing.T) {
 	pod := newPod("web-0", map[string]string{
-		"as-long-as-may-be": strings.Repeat("x", 1024), "long": strings.Repeat("x", 1025), "very-long": strings.Repeat("x", 1<<18),
+		"as-long-as-allowed": strings.Repeat("x", 1024), "long": strings.Repeat("x", 1025), "very-long": strings.Repeat("x", 1<<18),
 		"latin1": "caf\xe9", "utf8": "café",
 	})
 	tests := []struct {
 		key  string
-		want string // in the message; empty for none
+		want string // part of the message; empty = no problem
 	}{
-		{"as-long-as-may-be", ""},
+		{"as-long-as-allowed", ""},
 		{"utf8", ""},
 		{"absent", ""},
-		{"long", "1025 bytes: want valid UTF-8, 1024 bytes at most, for the label bad"},
+		{"long", "1025 bytes: expected valid UTF-8 of at most 1024 bytes for the label bad"},
 		{"very-long", "262144 bytes"},
-		{"latin1", `annotation latin1 is "caf\xe9", 4 bytes: want valid UTF-8`},
+		{"latin1", `annotation latin1 is "caf\xe9", 4 bytes: expected valid UTF-8`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.key, func(t *testing.T) {
 			rules := []LabelRule{{Name: "bad", Source: "annotation", Key: tt.key}, {Name: "pod", Source: "pod"}}
 			targets := targetsOf(pod, rules)
 			if len(targets) != 1 {
-				t.Fatalf("there are %d targets, want 1", len(targets))
+				t.Fatalf("got %d targets, want 1", len(targets))
 			}
 			value := pod.Annotations[tt.key]
 			if tt.want != "" {
@@ -117,25 +117,25 @@ func TestBadLabelValues(t *testing.T) {
 			}
 			want := []target.Label{{Name: "bad", Value: value}, {Name: "pod", Value: "web-0"}, {Name: "k8s_port"}}
 			if got := targets[0].Labels; !slices.Equal(got, want) {
-				t.Errorf("labels are %.200v, want %.200v", got, want)
+				t.Errorf("got labels %.200v, want %.200v", got, want)
 			}
 			problem := targets[0].Problem
 			if (problem != nil) != (tt.want != "") || (targets[0].URL == "") != (tt.want != "") {
-				t.Fatalf("the problem is %+v, the URL %q, want a problem: %t", problem, targets[0].URL, tt.want != "")
+				t.Fatalf("got problem %+v, URL %q, want a problem: %t", problem, targets[0].URL, tt.want != "")
 			}
 			if problem != nil && (problem.Reason != target.Annotation || !strings.Contains(problem.Err.Error(), tt.want) || len(problem.Err.Error()) > 300) {
-				t.Errorf("the problem is %s: %.400v, want annotation, and %q in a short message", problem.Reason, problem.Err, tt.want)
+				t.Errorf("got problem %s: %.400v, want annotation, and %q in a short message", problem.Reason, problem.Err, tt.want)
 			}
 		})
 	}
 }
 
-// TestBadLabelValueOfSeveral wants each target of a pod to be a problem, told apart by
-// its port.
+// TestBadLabelValueOfSeveral checks that each target of a pod has a problem, and that the
+// port distinguishes them.
 func TestBadLabelValueOfSeveral(t *testing.T) {
 	pod := newPod("web-0", map[string]string{portAnnotation: "80,81", "latin1": "\xe9"})
 	targets := targetsOf(pod, []LabelRule{{Name: "bad", Source: "annotation", Key: "latin1"}})
 	if got, want := summary(target.Distinct(targets)), "(annotation) (annotation)"; got != want {
-		t.Errorf("the targets are %q, want %q", got, want)
+		t.Errorf("got targets %q, want %q", got, want)
 	}
 }

@@ -16,24 +16,24 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// view is what is known of the pods that one dialect selects in one namespace, or in all.
-// It is the store that a reflector fills.
+// view holds the targets of the pods that match the selector of one dialect, in one
+// namespace or in all. It is the store of a reflector.
 type view struct {
 	all       *Pods
 	dialect   Dialect
 	namespace string          // empty = all
-	client    *kubeapi.Client // follow's own
+	client    *kubeapi.Client // used by run only
 
 	// Guarded by all.mu:
-	pods        map[types.UID]*podTargets // that have targets
-	isSynced    bool                      // a first list is complete
+	pods        map[types.UID]*podTargets // pods that have targets
+	isSynced    bool                      // the first list is complete
 	isForbidden bool                      // the API server has refused a list
-	err         error                     // why what is known may be out of date: the last failure, if no answer came after it
-	logged      []string                  // failures that were logged since the pods were followed last
+	err         error                     // why the targets may be out of date: the last failure since the last success
+	logged      []string                  // failures that were logged since the last recovery, without digits
 	isPolled    bool                      // the API server has refused a watch, but not a list
 	isWatched   bool                      // a watch is open
-	isCurrent   bool                      // and it has told all that there is
-	currentAt   time.Time                 // when that was so last, if it is not so now
+	isCurrent   bool                      // the watch is open and its initial state is complete
+	currentAt   time.Time                 // when isCurrent was last true, or the time of the last list or of the start
 }
 
 func (v *view) String() string {
@@ -43,18 +43,19 @@ func (v *view) String() string {
 	return "namespace " + v.namespace
 }
 
-// Add, Update, Delete, Replace and Resync are what a reflector asks of a store.
+// Add, Update, Delete, Replace and Resync implement cache.ReflectorStore.
 
-// Add takes a new pod.
+// Add stores a new pod.
 func (v *view) Add(obj any) error { return v.change("add", obj, false) }
 
-// Update takes a changed pod.
+// Update stores a changed pod.
 func (v *view) Update(obj any) error { return v.change("update", obj, false) }
 
-// Delete takes the last state of a pod that is gone.
+// Delete removes a pod. obj is its last state.
 func (v *view) Delete(obj any) error { return v.change("delete", obj, true) }
 
-// Replace takes a complete list.
+// Replace replaces all pods by a complete list. If an object is not a pod, it returns an error
+// and changes nothing.
 func (v *view) Replace(list []any, _ string) error {
 	pods := make(map[types.UID]*podTargets, len(list))
 	for _, obj := range list {
@@ -72,18 +73,19 @@ func (v *view) Replace(list []any, _ string) error {
 	v.pods = pods
 	v.isCurrent, v.currentAt = v.isWatched, time.Now()
 	v.err = nil
-	if v.isWatched || v.isPolled { // else a watch is still to come
-		v.followsAgain()
+	if v.isWatched || v.isPolled { // otherwise a watch has yet to start
+		v.recovered()
 	}
 	if !v.isSynced {
 		v.isSynced = true
-		time.AfterFunc(afterList, debug.FreeOSMemory) // a first list makes garbage as nothing later does
+		time.AfterFunc(afterList, debug.FreeOSMemory) // the first list produces more garbage than anything later
 		v.all.opts.Logger.Info("first list of pods is complete", "pods_of", v.String(), "pods", len(list), "with_targets", len(v.pods))
 	}
 	return nil
 }
 
-// Transformer makes whole pods slim that the reflector collects before it calls Replace.
+// Transformer returns a function that slims the pods that the reflector collects before it
+// calls Replace.
 func (v *view) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
 		pod, err := podOf(obj)
@@ -94,7 +96,7 @@ func (v *view) Transformer() cache.TransformFunc {
 	}
 }
 
-// slim is what the view needs of a pod.
+// slim returns a copy of a pod with only the fields that the view needs.
 func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 	slim := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -124,43 +126,43 @@ func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 	return slim
 }
 
-// opened takes note of a watch: of one that goes on where another one ended, or of one
-// that begins with a list.
-func (v *view) opened(w watch.Interface, goesOn bool) watch.Interface {
+// watchOpened records that a watch is open, and wraps it. The watch either resumes where
+// a list or a watch ended, or starts with a list.
+func (v *view) watchOpened(w watch.Interface, resumes bool) watch.Interface {
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
-	v.isPolled, v.isWatched, v.isCurrent = false, true, goesOn
-	if goesOn {
+	v.isPolled, v.isWatched, v.isCurrent = false, true, resumes
+	if resumes {
 		v.err = nil
-		v.followsAgain()
+		v.recovered()
 	}
 	return &openWatch{w, v, time.Now()}
 }
 
-// openWatch is a watch of a view.
+// openWatch is an open watch of a view.
 type openWatch struct {
 	watch.Interface
 	view     *view
 	openedAt time.Time
 }
 
-// refusedWithin is how soon a watch ends that told nothing, since what it was to go on
-// from is not known to the API server any more.
-const refusedWithin = time.Second
+// expiredWithin is the time within which a watch ends, without events, if its resource
+// version has expired on the API server.
+const expiredWithin = time.Second
 
-// Stop ends the watch. The reflector calls it however the watch ends.
+// Stop ends the watch. The reflector calls it whenever a watch ends, for any reason.
 func (w *openWatch) Stop() {
 	w.Interface.Stop()
 	v := w.view
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
-	if now := time.Now(); v.isCurrent && now.Sub(w.openedAt) > refusedWithin {
+	if now := time.Now(); v.isCurrent && now.Sub(w.openedAt) > expiredWithin {
 		v.currentAt = now
 	}
 	v.isWatched, v.isCurrent = false, false
 }
 
-// staleness is for how long the view has not been known to be up to date.
+// staleness returns for how long the view may have been out of date, or 0.
 func (v *view) staleness() time.Duration {
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
@@ -170,13 +172,13 @@ func (v *view) staleness() time.Duration {
 	return time.Since(v.currentAt)
 }
 
-// afterList is how long after a list none of its pods is in use any more.
+// afterList is the delay after a list until none of its pods is in use.
 const afterList = 5 * time.Second
 
-// Resync does nothing: there is no other state to agree with.
+// Resync does nothing, because there is no other state to synchronize.
 func (v *view) Resync() error { return nil }
 
-// change counts an event and takes what is new of its pod.
+// change counts an event and updates the targets of its pod.
 func (v *view) change(event string, obj any, isGone bool) error {
 	pod, err := podOf(obj)
 	if err != nil {
@@ -201,12 +203,12 @@ func (v *view) change(event string, obj any, isGone bool) error {
 // podTargets are the targets of one pod.
 type podTargets struct {
 	targets []*target.Target // one at least
-	address string           // empty if other pods may have the same one: it is the node's
+	address string           // empty if it is the address of the node, which other pods may share
 }
 
 func (p *podTargets) isTerminating() bool { return p.targets[0].Terminating }
 
-// targetsOf returns nil for a pod that is no target.
+// targetsOf returns nil for a pod without targets.
 func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
 	targets := v.dialect.targetsOf(pod)
 	if len(targets) == 0 {
@@ -225,7 +227,7 @@ func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
 func podOf(obj any) (*corev1.Pod, error) {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok {
-		return nil, fmt.Errorf("cannot use a %T: want a pod", obj)
+		return nil, fmt.Errorf("cannot use a %T: expected a pod", obj)
 	}
 	return pod, nil
 }

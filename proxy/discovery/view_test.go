@@ -49,7 +49,7 @@ func wantTargets(t *testing.T, p *Pods, want ...string) {
 		got = append(got, target.Pod+" "+target.URL)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("targets are %q, want %q", got, want)
+		t.Errorf("got targets %q, want %q", got, want)
 	}
 }
 
@@ -57,7 +57,7 @@ func TestViewAsStore(t *testing.T) {
 	p := newPods(t, nil)
 	v := p.views[0]
 	if p.Ready() == nil || p.Targets() == nil {
-		t.Errorf("before the first list: ready is %v, targets %v, want none but not nil", p.Ready(), p.Targets())
+		t.Errorf("before the first list: Ready returned %v, Targets %v, want an error and an empty list that is not nil", p.Ready(), p.Targets())
 	}
 	must(t, v.Replace([]any{newPod("b", nil), newPod("a", nil), newPod("done", map[string]string{scrapeAnnotation: "false"})}, "1"))
 	if err := p.Ready(); err != nil {
@@ -79,14 +79,15 @@ func TestViewAsStore(t *testing.T) {
 	must(t, v.Update(completed))
 	wantTargets(t, p, "b http://10.0.0.1:81/metrics", "b http://10.0.0.1:82/metrics")
 
-	// The last state of a pod that is gone may be any.
+	// The last state of a deleted pod does not matter.
 	must(t, v.Delete(newPod("b", nil)))
 	wantTargets(t, p)
 
-	// A pod of the same name is another pod: that the old one is gone is no news of it.
-	reborn := newPod("b", nil)
-	reborn.UID = "another"
-	must(t, v.Add(reborn))
+	// A pod with the same name is a different pod, which the deletion of the old one does not
+	// affect.
+	recreated := newPod("b", nil)
+	recreated.UID = "another"
+	must(t, v.Add(recreated))
 	must(t, v.Delete(newPod("b", nil)))
 	wantTargets(t, p, "b http://10.0.0.1:80/metrics")
 
@@ -105,33 +106,33 @@ func TestViewRefusesOtherObjects(t *testing.T) {
 	for name, err := range map[string]error{
 		"Add": v.Add(&corev1.Node{}), "Update": v.Update(&corev1.Node{}), "Delete": v.Delete(&corev1.Node{}), "Replace": v.Replace([]any{&corev1.Node{}}, "1"),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "cannot use a *v1.Node: want a pod") {
+		if err == nil || !strings.Contains(err.Error(), "cannot use a *v1.Node: expected a pod") {
 			t.Errorf("%s of a node: %v", name, err)
 		}
 	}
 	if v.isSynced {
-		t.Error("a list that cannot be used counts as complete")
+		t.Error("an invalid list counts as complete")
 	}
 }
 
-// TestReplaceIsWholeOrNothing wants a list that cannot be used to change nothing.
-func TestReplaceIsWholeOrNothing(t *testing.T) {
+// TestReplaceIsAtomic checks that an invalid list changes nothing.
+func TestReplaceIsAtomic(t *testing.T) {
 	p := newPods(t, nil)
 	v := p.views[0]
 	must(t, v.Replace([]any{newPod("a", nil)}, "1"))
 	before := p.Targets()
 	if err := v.Replace([]any{newPod("b", nil), &corev1.Node{}}, "2"); err == nil {
-		t.Error("a list with a node in it is taken")
+		t.Error("a list with a node was accepted")
 	}
 	wantTargets(t, p, "a http://10.0.0.1:80/metrics")
 	if after := p.Targets(); &after[0] != &before[0] {
-		t.Error("the snapshot was made anew although nothing changed")
+		t.Error("the snapshot was rebuilt although nothing changed")
 	}
 }
 
-// TestTargetsAreMadeWithoutTheLock has changes meet a lock that is taken. That a
-// target cannot be made of no pod at all is found before they wait for it.
-func TestTargetsAreMadeWithoutTheLock(t *testing.T) {
+// TestTargetsAreBuiltWithoutTheLock makes changes while the lock is held. A nil pod causes a
+// panic when its targets are built, which must happen before the wait for the lock.
+func TestTargetsAreBuiltWithoutTheLock(t *testing.T) {
 	p := newPods(t, nil)
 	v := p.views[0]
 	var noPod *corev1.Pod
@@ -149,20 +150,20 @@ func TestTargetsAreMadeWithoutTheLock(t *testing.T) {
 			p.mu.Unlock()
 		case <-time.After(time.Minute):
 			p.mu.Unlock()
-			t.Errorf("%s waits for the lock before it makes targets", name)
+			t.Errorf("%s waits for the lock before it builds targets", name)
 		}
 	}
 }
 
-// TestSnapshotIsImmutable wants a snapshot that somebody holds to stay as it is,
-// and to be made anew only after a change.
+// TestSnapshotIsImmutable checks that a snapshot never changes, and that it is rebuilt only
+// after a change.
 func TestSnapshotIsImmutable(t *testing.T) {
 	p := newPods(t, nil)
 	v := p.views[0]
 	must(t, v.Replace([]any{newPod("a", nil), newPod("b", nil)}, "1"))
 	before := p.Targets()
 	if again := p.Targets(); &again[0] != &before[0] {
-		t.Error("the snapshot was made anew although nothing changed")
+		t.Error("the snapshot was rebuilt although nothing changed")
 	}
 	copied := slices.Clone(before)
 	values := []string{before[0].URL, before[1].URL}
@@ -170,7 +171,7 @@ func TestSnapshotIsImmutable(t *testing.T) {
 	must(t, v.Update(newPod("a", map[string]string{portAnnotation: "81"})))
 	must(t, v.Delete(newPod("b", nil)))
 	if p.Targets()[0].Pod != "0" {
-		t.Error("the new snapshot does not hold the changes")
+		t.Error("the new snapshot does not contain the changes")
 	}
 	must(t, v.Replace(nil, "2"))
 	if !slices.Equal(before, copied) || before[0].URL != values[0] || before[1].URL != values[1] {
@@ -178,31 +179,31 @@ func TestSnapshotIsImmutable(t *testing.T) {
 	}
 }
 
-// TestNamespaces wants a view of each namespace, and Ready to wait for all and to
-// name those that are missing.
+// TestNamespaces checks that there is one view for each namespace, and that Ready waits for
+// all of them and names those that are missing.
 func TestNamespaces(t *testing.T) {
 	p := newPods(t, func(o *Options) { o.Namespaces = []string{"b", "a", "b"} })
 	if len(p.views) != 2 || p.views[0].namespace != "a" || p.views[1].namespace != "b" {
-		t.Fatalf("views are %v, want one for each of a and b", p.views)
+		t.Fatalf("got views %v, want one for each of a and b", p.views)
 	}
 	err := p.Ready()
 	for _, want := range []string{"namespace a", "namespace b", "no answer from the API server yet"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Ready is %v, want it to say %q", err, want)
+			t.Errorf("Ready returned %v, want it to contain %q", err, want)
 		}
 	}
 	must(t, p.views[0].Replace([]any{newPod("x", nil)}, "1"))
 	if err := p.Ready(); err == nil || strings.Contains(err.Error(), "namespace a") || !strings.Contains(err.Error(), "namespace b") {
-		t.Errorf("Ready is %v, want it to wait for b only", err)
+		t.Errorf("Ready returned %v, want it to wait for b only", err)
 	}
 	must(t, p.views[1].Replace([]any{newPod("y", nil)}, "1"))
 	if err := p.Ready(); err != nil {
-		t.Errorf("Ready is %v", err)
+		t.Errorf("Ready returned %v", err)
 	}
 	wantTargets(t, p, "x http://10.0.0.1:80/metrics", "y http://10.0.0.1:80/metrics")
 }
 
-// TestNewKeepsOptions wants what the caller handed over to stay as it was.
+// TestNewKeepsOptions checks that New does not modify the options of the caller.
 func TestNewKeepsOptions(t *testing.T) {
 	namespaces := []string{"b", "a"}
 	newPods(t, func(o *Options) { o.Namespaces = namespaces })
@@ -211,8 +212,8 @@ func TestNewKeepsOptions(t *testing.T) {
 	}
 }
 
-// TestSlimPods wants the targets of a pod to be the same when all has been dropped that
-// is not needed.
+// TestSlimPods checks that the targets of a pod are the same after all fields that are not
+// needed have been dropped.
 func TestSlimPods(t *testing.T) {
 	rules := []LabelRule{
 		{"pod", "pod", ""}, {"ns", "namespace", ""}, {"ip", "ip", ""}, {"node", "node", ""}, {"uid", "uid", ""},
@@ -220,7 +221,7 @@ func TestSlimPods(t *testing.T) {
 	}
 	v := newPods(t, func(o *Options) { o.Dialects = []Dialect{Annotations("app=web", rules)} }).views[0]
 	for name, change := range map[string]func(*corev1.Pod){
-		"as it is":     func(*corev1.Pod) {},
+		"unchanged":    func(*corev1.Pod) {},
 		"terminating":  func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Now()} },
 		"no address":   func(p *corev1.Pod) { p.Status.PodIP = "" },
 		"failed":       func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed },
@@ -246,12 +247,12 @@ func TestSlimPods(t *testing.T) {
 		}
 	}
 	if _, err := v.Transformer()(&corev1.Node{}); err == nil {
-		t.Error("a node is taken")
+		t.Error("a node was accepted")
 	}
 }
 
-// TestReusedAddress wants a terminating pod not to be asked any more when another pod has
-// its address, unless both have that of their node.
+// TestReusedAddress checks that a terminating pod is not scraped once another pod has its
+// address, unless both have the address of their node.
 func TestReusedAddress(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(old, young *corev1.Pod)
@@ -275,8 +276,8 @@ func TestReusedAddress(t *testing.T) {
 	}
 }
 
-// TestShards wants each pod to be in one shard, about as many in each, and only those to
-// move that a new shard gets.
+// TestShards checks that the shards have about the same number of pods, and that the only
+// pods that move when a shard is added are those that move to it.
 func TestShards(t *testing.T) {
 	const pods = 10_000
 	for shards := 1; shards < 12; shards++ {
@@ -288,23 +289,24 @@ func TestShards(t *testing.T) {
 			if before != after {
 				moved++
 				if after != shards {
-					t.Errorf("a pod moves from shard %d to %d", before, after)
+					t.Errorf("a pod moved from shard %d to shard %d", before, after)
 				}
 			}
 		}
 		mean := pods / (shards + 1)
 		for shard, n := range counts {
 			if n < mean*85/100 || n > mean*115/100 {
-				t.Errorf("%d of %d pods are in shard %d of %d", n, pods, shard, shards+1)
+				t.Errorf("%d of %d pods are in shard %d of %d, want about the mean", n, pods, shard, shards+1)
 			}
 		}
 		if moved < mean*85/100 || moved > mean*115/100 {
-			t.Errorf("%d of %d pods move from %d to %d shards, want about %d", moved, pods, shards, shards+1, mean)
+			t.Errorf("%d of %d pods moved from %d to %d shards, want about %d", moved, pods, shards, shards+1, mean)
 		}
 	}
-	// It must be the same in each version of the program: replicas are updated one by one.
+	// The shard must be the same in all versions of the program, because replicas are updated
+	// one by one.
 	if got := shardOf("8c1a6f2e-0000-4c5e-9b5e-2a4e6f0d9c11", 1000); got != 527 {
-		t.Errorf("shard is %d", got)
+		t.Errorf("got shard %d, want 527", got)
 	}
 }
 
@@ -322,11 +324,11 @@ func TestTargetsOfShard(t *testing.T) {
 		}
 	}
 	if len(seen) != 20 {
-		t.Errorf("%d of 20 pods are in a shard", len(seen))
+		t.Errorf("%d of 20 pods are in a shard, want all", len(seen))
 	}
 	for pod, n := range seen {
 		if n != 1 {
-			t.Errorf("%s is in %d shards", pod, n)
+			t.Errorf("%s is in %d shards, want 1", pod, n)
 		}
 	}
 }

@@ -1,9 +1,9 @@
-// Package kubeapi connects to the Kubernetes API server: it reads a kubeconfig or the
-// pod's service account, and makes a REST client for one API group. It imports nothing
-// of this project.
+// Package kubeapi connects to the Kubernetes API server. It loads a kubeconfig or the
+// pod's service account, and creates a REST client for one API group. It imports no other
+// package of this project.
 //
-// client-go is used by its small parts: the typed clientset doubles the size of the
-// program.
+// It uses only the REST client of client-go, because the typed clientset would double the
+// size of the binary.
 package kubeapi
 
 import (
@@ -20,22 +20,22 @@ import (
 // Group is one version of an API group.
 type Group struct {
 	schema.GroupVersion
-	Path  string                      // of the API server: /api or /apis
+	Path  string                      // root path on the API server: /api or /apis
 	Types func(*runtime.Scheme) error // adds the group's types
 }
 
-// Core is the group of pods.
+// Core returns the core group, v1, which includes pods.
 func Core() Group {
 	return Group{corev1.SchemeGroupVersion, "/api", corev1.AddToScheme}
 }
 
-// Client makes requests to one API group. Safe for concurrent use.
+// Client sends requests to one API group. Safe for concurrent use.
 type Client struct {
 	rest.Interface
-	Host string // of the API server, for messages
+	Host string // address of the API server, for messages
 }
 
-// NewClient makes a client. It does not connect.
+// NewClient creates a client from config, which it does not modify. It does not connect.
 func NewClient(config *rest.Config, group Group) (*Client, error) {
 	scheme := runtime.NewScheme()
 	if err := group.Types(scheme); err != nil {
@@ -47,7 +47,7 @@ func NewClient(config *rest.Config, group Group) (*Client, error) {
 	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	c.ContentType = runtime.ContentTypeProtobuf
 	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	c.QPS = -1 // a list and a watch for each namespace: nothing to limit
+	c.QPS = -1 // one list and one watch per namespace, so no client-side rate limit
 	c.WarningHandler = rest.NoWarnings{}
 	transport, err := rest.TransportFor(c)
 	var client *rest.RESTClient
@@ -55,7 +55,7 @@ func NewClient(config *rest.Config, group Group) (*Client, error) {
 		client, err = rest.RESTClientForConfigAndClient(c, &http.Client{Transport: recordingTransport{transport}})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a client for the API server at %s: %w", config.Host, err)
+		return nil, fmt.Errorf("cannot create a client for the API server at %s: %w", config.Host, err)
 	}
 	return &Client{client, config.Host}, nil
 }

@@ -8,15 +8,15 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Options select an API server, and the user to be there.
+// Options select an API server, and the user to authenticate as.
 type Options struct {
-	Kubeconfig string // path of the file; empty = the service account of the pod that this process runs in
-	Context    string // of Kubeconfig; empty = its current one
+	Kubeconfig string // path of a kubeconfig file; empty = the service account of the pod that this process runs in
+	Context    string // context in Kubeconfig; empty = its current context
 	UserAgent  string
 }
 
-// Load reads the configuration from the file or the service account. It does not
-// connect. The error names KUBECONFIG and KUBE_CONTEXT, their values and what is wrong.
+// Load reads the configuration from the file or the service account. It does not connect.
+// The error names KUBECONFIG and KUBE_CONTEXT, their values and the reason.
 func Load(opts Options) (*rest.Config, error) {
 	config, err := opts.load()
 	if err != nil {
@@ -30,7 +30,7 @@ func (o Options) load() (*rest.Config, error) {
 	if o.Kubeconfig == "" {
 		config, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("KUBECONFIG is not set and this is not a pod with a service account: want the path of a kubeconfig file: %w", err)
+			return nil, fmt.Errorf("KUBECONFIG is not set and this is not a pod with a service account: expected the path of a kubeconfig file: %w", err)
 		}
 		return config, nil
 	}
@@ -42,12 +42,12 @@ func (o Options) load() (*rest.Config, error) {
 		err = check(config)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("KUBECONFIG is %q, KUBE_CONTEXT is %q: want a kubeconfig file that can be used, and a context of it: %w", o.Kubeconfig, o.Context, err)
+		return nil, fmt.Errorf("KUBECONFIG is %q, KUBE_CONTEXT is %q: expected a valid kubeconfig file and a context in it: %w", o.Kubeconfig, o.Context, err)
 	}
 	return config, nil
 }
 
-// check returns why no request can be made with the configuration, or nil. It does not
+// check returns an error if no request can be made with the configuration. It does not
 // connect.
 func check(config *rest.Config) error {
 	if _, _, err := rest.DefaultServerUrlFor(config); err != nil {
@@ -57,13 +57,13 @@ func check(config *rest.Config) error {
 		return fmt.Errorf("cannot use the client certificate and key: %w", err)
 	}
 	if _, err := rest.TransportFor(config); err != nil {
-		return fmt.Errorf("cannot make a client for %s: %w", config.Host, err)
+		return fmt.Errorf("cannot create a client for %s: %w", config.Host, err)
 	}
 	return nil
 }
 
-// checkClientCertificate returns why the client certificate, if any, and its key do not
-// form a pair. If they are files, client-go would ignore them and send anonymous requests.
+// checkClientCertificate returns an error if there is a client certificate that does not
+// match its key. If they are files, client-go would ignore them and send anonymous requests.
 func checkClientCertificate(config *rest.Config) error {
 	loaded := rest.CopyConfig(config)
 	if err := rest.LoadTLSFiles(loaded); err != nil {

@@ -9,13 +9,13 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// recordingTransport stores the error of a request in the *error that the request's
-// context holds under failureKey.
+// recordingTransport stores the error of a request, or nil, in the *error that the
+// request's context holds under failureKey, if there is one.
 type recordingTransport struct{ http.RoundTripper }
 
 type failureKey struct{}
 
-// RoundTrip makes the request.
+// RoundTrip implements http.RoundTripper.
 func (t recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.RoundTripper.RoundTrip(r)
 	if failure, ok := r.Context().Value(failureKey{}).(*error); ok {
@@ -24,8 +24,9 @@ func (t recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Watch starts a watch with a request of a Client. Request.Watch alone returns a watch
-// without events, and no error, if the connection fails before the response.
+// Watch starts a watch. The request must come from a Client. Unlike Request.Watch, which
+// returns a watch without events in this case, Watch returns a *url.Error if the connection
+// fails before the response.
 func Watch(ctx context.Context, r *rest.Request) (watch.Interface, error) {
 	var failure error
 	w, err := r.Watch(context.WithValue(ctx, failureKey{}, &failure))

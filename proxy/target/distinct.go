@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Distinct sorts targets in place by namespace, pod and ID: the order of the merged
-// exposition. The later one of two with the same labels is replaced by a copy with a
-// Problem, because all its series would be duplicates.
+// Distinct sorts targets in place by namespace, pod and ID, which is their order in the
+// merged exposition, and returns them. If two targets have the same labels, the later one
+// is replaced by a copy with a Problem, because all its series would be duplicates.
 func Distinct(targets []*Target) []*Target {
 	slices.SortFunc(targets, func(a, b *Target) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Pod, b.Pod), strings.Compare(a.ID, b.ID))
@@ -25,7 +25,7 @@ func Distinct(targets []*Target) []*Target {
 		refused := *t
 		refused.Problem = &Problem{
 			Reason: Identity,
-			Err:    fmt.Errorf("pod %s in namespace %s has the same labels: TARGET_LABELS must tell them apart", first.Pod, first.Namespace),
+			Err:    fmt.Errorf("pod %s in namespace %s has the same labels: TARGET_LABELS must distinguish them", first.Pod, first.Namespace),
 		}
 		targets[i] = &refused
 	}

@@ -35,8 +35,8 @@ func keys(targets []*Target) []string {
 	return all
 }
 
-// TestIdentity wants the later one of two targets with the same labels to be
-// refused, whatever order they come in, and what was given not to be changed.
+// TestIdentity checks that the later one of two targets with the same labels is refused,
+// regardless of the input order, and that the given targets are not changed.
 func TestIdentity(t *testing.T) {
 	same := Label{Name: "app", Value: "web"}
 	first, second, third := newTarget("ns", "a", "1", same), newTarget("ns", "b", "2", same), newTarget("ns", "c", "3", same)
@@ -44,7 +44,7 @@ func TestIdentity(t *testing.T) {
 	tricky := newTarget("ns", "e", "5", Label{Name: "app", Value: `web"} {"x`})
 	got := Distinct([]*Target{tricky, third, other, second, first})
 	if got[0] != first || got[3] != other || got[4] != tricky {
-		t.Errorf("the first one, or one with other labels, is refused: %s", keys(got))
+		t.Errorf("the first target, or one with other labels, was refused: %s", keys(got))
 	}
 	for i, given := range map[int]*Target{1: second, 2: third} {
 		p := got[i].Problem

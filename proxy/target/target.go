@@ -1,5 +1,5 @@
-// Package target says what is scraped, how, and what came of it. It imports nothing of
-// this project.
+// Package target defines what is scraped, how it is scraped, and the result. It imports no
+// other package of this project.
 package target
 
 import (
@@ -10,69 +10,69 @@ import (
 
 // Target is one endpoint to scrape. Immutable.
 type Target struct {
-	ID          string  // unique among all targets, and stable: what is learned of a target is kept under it
-	Namespace   string  // of the pod
-	Pod         string  // its name
-	Address     string  // of the pod: an IP
-	Owner       string  // who holds Address, such as a pod UID; empty if Address cannot pass to another target
-	URL         string  // what is asked; empty if Problem is set
-	Labels      []Label // put on each sample, in this order; distinct from every other target's
-	Terminating bool    // the pod is being deleted: that it does not answer is no news
-	Shard       int     // which of the proxies that share the pods asks it
-	Problem     *Problem
-	Profile     *Profile // nil = the usual one
+	ID          string   // unique among all targets, and stable: state that is kept between scrapes is keyed by it
+	Namespace   string   // of the pod
+	Pod         string   // name of the pod
+	Address     string   // IP address of the pod
+	Owner       string   // holder of Address, such as a pod UID; empty if Address is never reused by another target
+	URL         string   // what is scraped; empty if Problem is set
+	Labels      []Label  // added to each sample, in this order; unique among all targets
+	Terminating bool     // the pod is being deleted, so a failed scrape of it is expected and not reported
+	Shard       int      // index of the proxy that scrapes it, among those that share the pods
+	Problem     *Problem // why it cannot be scraped; nil = it can
+	Profile     *Profile // nil = the defaults of the scrape client
 }
 
-// Profile is how a target is scraped, as far as that differs from the usual: a zero field
-// means the usual. Targets share profiles. Immutable.
+// Profile overrides how a target is scraped. A zero field means the default of the scrape
+// client. Several targets may share a profile. Immutable.
 type Profile struct {
-	Transport     http.RoundTripper // may not follow redirects
-	Timeout       time.Duration     // from the request to the complete response; the deadline of the scrape holds, too
-	BodySizeLimit int64             // bytes, on the wire, decoded and translated
-	SampleLimit   int
+	Transport     http.RoundTripper // must not follow redirects
+	Timeout       time.Duration     // from the request to the complete response; the deadline of the scrape applies as well
+	BodySizeLimit int64             // bytes; applies to the body as received, decoded and translated
+	SampleLimit   int               // maximum number of samples
 
-	// Translate makes an exposition in the text format 0.0.4 of a decoded body. Either
-	// side is a stream: neither is bounded but by BodySizeLimit. An error, of Translate or
-	// of what it returns, is a Parse failure, unless the body could not be read.
+	// Translate converts a decoded body to an exposition in the text format 0.0.4. The body
+	// and the result are streams, which only BodySizeLimit bounds. An error that Translate
+	// or the returned reader returns is a Parse failure, unless reading the body failed.
 	Translate func(contentType string, body io.Reader) (io.Reader, error)
 }
 
 // Label is one label of a target. Name matches [a-zA-Z_][a-zA-Z0-9_]*; an empty
-// Value equals an absent label.
+// Value is the same as no label.
 type Label struct{ Name, Value string }
 
-// Problem is why a target cannot be asked at all. Such a target is down.
+// Problem is why a target cannot be scraped at all. Such a target is down.
 type Problem struct {
 	Reason Reason
 	Err    error
 }
 
-// Outcome is what came of asking a target once.
+// Outcome is the result of one scrape of a target.
 type Outcome struct {
 	Reason   Reason        // OK, or why the target is down
 	Err      error         // nil if the target is up
-	Duration time.Duration // from the request to the checked body
-	Bytes    int64         // of the body, decoded, as far as it was read
-	Samples  int           // that the target adds to the answer
+	Duration time.Duration // from the request until the body is validated
+	Bytes    int64         // of the decoded body that were read
+	Samples  int           // of the target in the merged exposition
 }
 
-// Reason is one word for what came of a request.
+// Reason classifies the outcome of a scrape. It is a label value of the proxy's metrics.
 type Reason string
 
-// The reasons are a closed list: own metrics have one series for each.
+// The complete list of reasons: the proxy's own metrics have one series for each.
 const (
 	OK             Reason = "ok"
-	Timeout        Reason = "timeout"          // no whole answer by the deadline, or never asked until then
-	Connect        Reason = "connect"          // no connection, or not within CONNECT_TIMEOUT
-	TLS            Reason = "tls"              // the handshake failed
-	Incomplete     Reason = "incomplete"       // no whole HTTP answer: the connection ended early, or it is not HTTP
+	Timeout        Reason = "timeout"          // no complete response by the deadline, or not scraped because of MAX_IN_FLIGHT
+	Connect        Reason = "connect"          // no connection, or none within CONNECT_TIMEOUT
+	TLS            Reason = "tls"              // the TLS handshake failed
+	Incomplete     Reason = "incomplete"       // incomplete HTTP response: the connection ended early, or it is not HTTP
 	Status         Reason = "status"           // a status other than 200; redirects are not followed
-	ContentType    Reason = "content_type"     // a media type that Prometheus would not parse
-	Encoding       Reason = "encoding"         // an unknown Content-Encoding, or a corrupt one
-	TooLarge       Reason = "too_large"        // over BODY_SIZE_LIMIT
-	TooManySamples Reason = "too_many_samples" // over SAMPLE_LIMIT
+	ContentType    Reason = "content_type"     // a Content-Type that Prometheus does not parse, or none
+	Encoding       Reason = "encoding"         // an unsupported Content-Encoding, or corrupt encoded data
+	TooLarge       Reason = "too_large"        // the body exceeds BODY_SIZE_LIMIT
+	TooManySamples Reason = "too_many_samples" // more than SAMPLE_LIMIT samples, or too many metric families
 	Parse          Reason = "parse"            // not a valid exposition
-	Memory         Reason = "memory"           // shed to stay within MEMORY_LIMIT
+	Memory         Reason = "memory"           // dropped to stay within MEMORY_LIMIT
 	Annotation     Reason = "annotation"       // an annotation of the pod is malformed
 	Identity       Reason = "identity"         // another target has the same labels
 )

@@ -55,7 +55,7 @@ func TestAPIServerRestarts(t *testing.T) {
 	wantSaid(t, proxy, b.Name, c.Name)
 	wantOwnMetric(t, proxy, `metrics_proxy_discovery_staleness_seconds{namespace=""} 0`)
 	eventually(t, func() error {
-		if n := strings.Count(proxy.Log(), "the API server tells of pods again"); n != 1 {
+		if n := strings.Count(proxy.Log(), "watching pods again"); n != 1 {
 			return fmt.Errorf("that the API server is back was logged %d times, want once:\n%s", n, proxy.Log())
 		}
 		return nil
@@ -88,10 +88,10 @@ func wantAway(t *testing.T, proxy *testbed.Proxy, address string) {
 		return nil
 	})
 	// A connection that is closed ends in few ways, with other ports each time.
-	if n := strings.Count(proxy.Log(), "cannot follow pods"); n < 1 || n > 4 {
+	if n := strings.Count(proxy.Log(), "cannot list or watch pods"); n < 1 || n > 4 {
 		t.Errorf("that the API server is away was logged %d times:\n%s", n, proxy.Log())
 	}
-	if strings.Contains(proxy.Log(), "the API server tells of pods again") {
+	if strings.Contains(proxy.Log(), "watching pods again") {
 		t.Errorf("that the API server is back was logged while it was away:\n%s", proxy.Log())
 	}
 }
@@ -204,7 +204,7 @@ func TestForbiddenNamespace(t *testing.T) {
 	eventually(t, func() error { return listens(proxy.Address()) })
 	eventually(t, func() error {
 		status, body := get(t, proxy.URL("/-/ready"), nil)
-		rule := `want a Role in namespace forbidden with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`
+		rule := `expected a Role in namespace forbidden with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`
 		if status != http.StatusServiceUnavailable || !strings.Contains(body, rule) || strings.Contains(body, "namespace allowed") {
 			return fmt.Errorf("/-/ready answers %d %s", status, body)
 		}

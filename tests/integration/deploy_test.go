@@ -171,7 +171,7 @@ func checkPermission(t *testing.T, d *deployment, pod corev1.Pod) {
 		env         map[string]string
 		logged, why string
 	}{
-		{verbs: []string{"list"}, logged: "cannot watch pods, so they are listed again and again"},
+		{verbs: []string{"list"}, logged: "cannot watch pods, listing them periodically instead"},
 		// An API server before 1.34 cannot begin a watch with a list: as if this were one.
 		{verbs: []string{"watch"}, env: map[string]string{"KUBE_FEATURE_WatchListClient": "false"}, why: "cannot list resource"},
 		{why: `verbs: ["list", "watch"]`},

@@ -104,7 +104,7 @@ func TestRockFinishesScrapes(t *testing.T) {
 		t.Errorf("the scrape in flight got\n%s", answer)
 	}
 	must(t, <-stopped)
-	wantEnd(t, c, 0, "stopping when the scrapes in flight are answered")
+	wantEnd(t, c, 0, "shutting down after the scrapes in flight")
 }
 
 // The check asks where PORT says.

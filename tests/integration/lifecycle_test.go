@@ -235,7 +235,7 @@ func TestTargetsThatCannotBeAsked(t *testing.T) {
 	for _, reason := range []string{"annotation", "identity"} {
 		wantOwnMetric(t, proxy, fmt.Sprintf("metrics_proxy_target_scrapes_total{reason=%q} 1", reason))
 	}
-	for _, want := range []string{`annotation prometheus.io/port is \"http\": want TCP ports`, "has the same labels: TARGET_LABELS must tell them apart"} {
+	for _, want := range []string{`annotation prometheus.io/port is \"http\": expected comma-separated TCP ports`, "has the same labels: TARGET_LABELS must distinguish them"} {
 		if !strings.Contains(proxy.Log(), want) {
 			t.Errorf("the log does not say %q", want)
 		}

@@ -39,9 +39,9 @@ func TestDocumentedRoleIsMinimal(t *testing.T) {
 	}{
 		"role-everywhere": {testbed.Grant{Rules: without("none")}, "", true, "", ""},
 		"role-namespace":  {testbed.Grant{Namespace: "rbac", Rules: without("none")}, "rbac", true, "", ""},
-		"role-no-watch":   {testbed.Grant{Rules: without("watch")}, "", true, "cannot watch pods, so they are listed again and again", ""},
+		"role-no-watch":   {testbed.Grant{Rules: without("watch")}, "", true, "cannot watch pods, listing them periodically instead", ""},
 		"role-no-list":    {testbed.Grant{Rules: without("list")}, "", true, "", ""}, // a new API server lists in a watch
-		"role-nothing":    {testbed.Grant{Rules: without("all")}, "", false, "", `want a ClusterRole with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`},
+		"role-nothing":    {testbed.Grant{Rules: without("all")}, "", false, "", `expected a ClusterRole with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			user, err := shared.cluster.NewUser(t.Context(), name, test.grant)

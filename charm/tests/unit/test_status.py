@@ -86,7 +86,7 @@ def test_port_of_own_metrics(context: Context, state: testing.State):
 
 
 TRUST = "run juju trust metrics-proxy-k8s --scope=cluster"
-REFUSED = 'pods is forbidden: User "system:serviceaccount:prod:x" cannot list: want a Role'
+REFUSED = 'pods is forbidden: User "system:serviceaccount:prod:x" cannot list: expected a Role'
 REMEDY = f"{TRUST}, or apply the output of juju run metrics-proxy-k8s/0 show-rbac"
 
 
@@ -123,7 +123,9 @@ def test_forbidden_since_the_first_list(context: Context, state: testing.State, 
     assert out.unit_status.message.startswith("no permission to list pods in prod: run juju trust ")
 
 
-WATCH_FORBIDDEN = "pods of namespace prod are listed every 10s, for they may not be watched: want\n"
+WATCH_FORBIDDEN = (
+    "pods of namespace prod are listed every 10s because they may not be watched: expected\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def failed_change(*lines: str) -> ops.pebble.ChangeError:
 
 
 TAKEN = (
-    "metrics-proxy: {} is {}: cannot listen there, want a free port: "
+    "metrics-proxy: {} is {}: cannot listen there, expected a free port: "
     "listen tcp: bind: address already in use"
 )
 
