@@ -17,19 +17,20 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// patience is how long a body may be waited for, in all, before it gives its place among
-// those being read to another: a dripping target must not delay the others.
-const patience = 20 * time.Millisecond
+// maxReadWait is the total time that reading a body may wait for the target before the body
+// gives up its reading slot, so that a slow target does not delay the others.
+const maxReadWait = 20 * time.Millisecond
 
-// ask scrapes one target by its profile, when there is a place in flight. The number of
-// bytes is that of the decoded body, as far as it was read, also if there is an error.
-func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, opts exposition.Options) (*exposition.Body, int64, error) {
-	if err := take(ctx, c.inFlight); err != nil {
-		return nil, 0, notAskedError(cap(c.inFlight))
+// fetch waits for an in-flight slot and scrapes one target by its profile. It returns the
+// number of bytes read of the decoded body, even with an error. After the deadline of the
+// scrape or of the target, the error is a notScrapedError or a deadlineError.
+func (c *Client) fetch(ctx context.Context, t *target.Target, header http.Header, opts exposition.Options) (*exposition.Body, int64, error) {
+	if err := acquireSlot(ctx, c.inFlight); err != nil {
+		return nil, 0, notScrapedError(cap(c.inFlight))
 	}
-	defer give(c.inFlight)
+	defer releaseSlot(c.inFlight)
 	profile := c.profileOf(t)
-	whole := ctx
+	scrapeCtx := ctx
 	if profile.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, profile.Timeout)
@@ -42,13 +43,13 @@ func (c *Client) ask(ctx context.Context, t *target.Target, header http.Header, 
 	switch {
 	case err == nil || ctx.Err() == nil:
 		return body, n, err
-	case whole.Err() == nil:
-		err = fmt.Errorf("the target's own timeout is %s: %w", profile.Timeout, err)
+	case scrapeCtx.Err() == nil:
+		err = fmt.Errorf("the timeout of the target is %s: %w", profile.Timeout, err)
 	}
 	return body, n, deadlineError{err}
 }
 
-// get makes one request and reads the response.
+// get sends one request and reads the response.
 func (c *Client) get(ctx context.Context, url string, profile target.Profile, header http.Header, opts exposition.Options) (*exposition.Body, int64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -57,17 +58,18 @@ func (c *Client) get(ctx context.Context, url string, profile target.Profile, he
 	req.Header = header
 	resp, err := profile.Transport.RoundTrip(req)
 	if err != nil {
-		return nil, 0, late(ctx, err, "the answer began")
+		return nil, 0, explainDeadline(ctx, err, "the response started")
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return nil, 0, statusError(resp.Status)
 	}
 	body, n, err := c.read(ctx, resp, profile, opts)
-	return body, n, late(ctx, err, "the answer ended")
+	return body, n, explainDeadline(ctx, err, "the response was complete")
 }
 
-// header is what all targets of a scrape are asked with. Requests share it.
+// header returns the header of the requests to all targets of a scrape. They share it, so it
+// must not be modified.
 func (c *Client) header(ctx context.Context, req Request) http.Header {
 	h := http.Header{}
 	h.Set("Accept", req.Format.Accept())
@@ -80,25 +82,26 @@ func (c *Client) header(ctx context.Context, req Request) http.Header {
 	return h
 }
 
-// setTimeout sets how long the target has, as Prometheus does.
+// setTimeout sets the header that tells the target its timeout, as Prometheus does.
 func setTimeout(ctx context.Context, h http.Header) {
 	if deadline, ok := ctx.Deadline(); ok {
 		h.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
 	}
 }
 
-// read reads, decodes, translates, checks and indexes the body of a response.
+// read reads, decodes, translates, validates and indexes the body of a response. It returns
+// the number of bytes read of the decoded body, even with an error.
 func (c *Client) read(ctx context.Context, resp *http.Response, profile target.Profile, opts exposition.Options) (*exposition.Body, int64, error) {
 	limit := profile.BodySizeLimit
 	if resp.ContentLength > limit {
 		return nil, 0, tooLargeError(limit)
 	}
-	if err := take(ctx, c.reading); err != nil {
+	if err := acquireSlot(ctx, c.reading); err != nil {
 		return nil, 0, err
 	}
-	release := sync.OnceFunc(func() { give(c.reading) })
+	release := sync.OnceFunc(func() { releaseSlot(c.reading) })
 	defer release()
-	resp.Body = newPatientBody(resp.Body, release)
+	resp.Body = newReleasingBody(resp.Body, release)
 	decoded, err := decode(resp, limit)
 	if err != nil {
 		return nil, 0, err
@@ -116,8 +119,8 @@ func (c *Client) read(ctx context.Context, resp *http.Response, profile target.P
 	return body, limited.count(), err
 }
 
-// decode undoes the Content-Encoding, which nobody asked for. The encoded body is
-// bounded as the decoded one is by read.
+// decode decodes the Content-Encoding, which a target may use although the request does not
+// accept one. limit bounds the encoded body; read bounds the decoded one.
 func decode(resp *http.Response, limit int64) (io.Reader, error) {
 	switch encoding := strings.ToLower(resp.Header.Get("Content-Encoding")); encoding {
 	case "", "identity":
@@ -130,7 +133,7 @@ func decode(resp *http.Response, limit int64) (io.Reader, error) {
 	}
 }
 
-// translate makes an exposition of a body, bounded as the body is.
+// translate translates a body to an exposition of at most BodySizeLimit bytes.
 func translate(profile target.Profile, contentType string, body io.Reader) (io.Reader, error) {
 	translated, err := derive(body, func(body io.Reader) (io.Reader, error) { return profile.Translate(contentType, body) },
 		func(err error) error { return translateError{fmt.Errorf("cannot translate the body: %w", err)} })
@@ -140,21 +143,22 @@ func translate(profile target.Profile, contentType string, body io.Reader) (io.R
 	return newLimitedReader(translated, profile.BodySizeLimit), nil
 }
 
-// patientBody calls a function when it has been waited for too long.
-type patientBody struct {
+// releasingBody calls release once its reads have waited longer than maxReadWait in total.
+// release may be called more than once.
+type releasingBody struct {
 	io.ReadCloser
-	impatient func()
-	timer     *time.Timer // of impatient
-	left      time.Duration
+	release func()
+	timer   *time.Timer   // calls release
+	left    time.Duration // until release
 }
 
-func newPatientBody(body io.ReadCloser, impatient func()) *patientBody {
-	timer := time.AfterFunc(patience, impatient)
+func newReleasingBody(body io.ReadCloser, release func()) *releasingBody {
+	timer := time.AfterFunc(maxReadWait, release)
 	timer.Stop()
-	return &patientBody{body, impatient, timer, patience}
+	return &releasingBody{body, release, timer, maxReadWait}
 }
 
-func (b *patientBody) Read(p []byte) (int, error) {
+func (b *releasingBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return b.ReadCloser.Read(p)
 	}
@@ -162,32 +166,32 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	b.timer.Reset(b.left)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
-	if b.left -= time.Since(start); b.left <= 0 { // the timer may be late
-		b.impatient()
+	if b.left -= time.Since(start); b.left <= 0 { // the timer may not have fired yet
+		b.release()
 	}
 	return n, err
 }
 
-// take takes a place, or fails when ctx ends. A nil channel has places for all.
-func take(ctx context.Context, places chan struct{}) error {
-	if places == nil {
+// acquireSlot acquires a slot, or returns an error when ctx ends. A nil channel has no limit.
+func acquireSlot(ctx context.Context, slots chan struct{}) error {
+	if slots == nil {
 		return nil
 	}
 	select {
-	case places <- struct{}{}:
+	case slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func give(places chan struct{}) {
-	if places != nil {
-		<-places
+func releaseSlot(slots chan struct{}) {
+	if slots != nil {
+		<-slots
 	}
 }
 
-// limitedReader fails with a tooLargeError past a number of bytes.
+// limitedReader returns a tooLargeError if the body is longer than limit bytes.
 type limitedReader struct {
 	r           io.Reader
 	limit, left int64
@@ -210,19 +214,19 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// count is how many bytes have been read.
+// count returns the number of bytes read.
 func (l *limitedReader) count() int64 { return l.limit - l.left }
 
-// derivedReader reads what a decoder or translator derives from a source. Its errors are
-// those of the source if that could not be read, which a decoder does not tell apart, and
-// else faults.
+// derivedReader reads the output of a decoder or translator. If the source could not be read,
+// its error is that of the source, which a decoder may hide; otherwise it is the error of
+// the decoder, wrapped by fault.
 type derivedReader struct {
 	derived io.Reader
 	source  *sourceReader
 	fault   func(error) error
 }
 
-// derive makes a derivedReader.
+// derive creates a derivedReader.
 func derive(source io.Reader, from func(io.Reader) (io.Reader, error), fault func(error) error) (io.Reader, error) {
 	d := derivedReader{source: &sourceReader{r: source}, fault: fault}
 	var err error
@@ -247,7 +251,7 @@ func (d derivedReader) cause(err error) error {
 	return d.fault(err)
 }
 
-// sourceReader remembers why the source could not be read to its end.
+// sourceReader records the error of the source, except io.EOF.
 type sourceReader struct {
 	r   io.Reader
 	err error

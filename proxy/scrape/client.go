@@ -1,5 +1,5 @@
-// Package scrape asks many targets at once and merges what they answer. It knows
-// nothing of Kubernetes, nor of who wants the answer.
+// Package scrape scrapes many targets concurrently and merges their responses. It is
+// independent of Kubernetes and of the HTTP server.
 package scrape
 
 import (
@@ -18,72 +18,72 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// Options bound what asking may cost.
+// Options configure a Client and bound the resources that it uses.
 type Options struct {
 	ConnectTimeout time.Duration
-	MaxInFlight    int    // targets asked at a time; 0 = all
-	Workers        int    // bodies read at a time; 0 = 8 per core, less than 8 counts as 8
-	BodySizeLimit  int64  // bytes, on the wire and decoded
-	SampleLimit    int    // of one target; 0 = none
-	MemoryLimit    int64  // of the process, in bytes; targets are shed to stay within it; 0 = none
-	Fallback       string // Content-Type to assume where a target's is missing or unknown; empty = none
+	MaxInFlight    int    // targets scraped concurrently; 0 = all
+	Workers        int    // bodies read concurrently; 0 = 8 per core; values below 8 count as 8
+	BodySizeLimit  int64  // maximum bytes of a body, both as received and decoded
+	SampleLimit    int    // maximum samples per target; 0 = none
+	MemoryLimit    int64  // of the process, in bytes; targets are dropped to stay within it; 0 = none
+	Fallback       string // Content-Type to assume if that of a target is missing or unknown; empty = none
 	UserAgent      string
-	TLS            *tls.Config // for targets with https, but for the server's name; nil = the system's roots
+	TLS            *tls.Config // for https targets, without the server name; nil = the system's CAs
 }
 
-// Client asks targets. Safe for concurrent use; scrapes share its bounds.
+// Client scrapes targets. Safe for concurrent use. Concurrent scrapes share its limits.
 type Client struct {
 	opts     Options
-	usual    target.Profile
+	defaults target.Profile
 	memory   *memory
 	reader   *exposition.Reader
 	inFlight chan struct{} // nil = unbounded
 	reading  chan struct{}
 }
 
-// New makes a client. It keeps connections to targets open between scrapes.
+// New creates a client. It keeps connections to targets open between scrapes.
 func New(opts Options) *Client {
 	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers, opts.MemoryLimit))}
 	c.memory = newMemory(opts.MemoryLimit, cap(c.reading), c.reader)
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}
-	c.usual = target.Profile{Transport: NewTransport(opts.ConnectTimeout, opts.TLS), BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
+	c.defaults = target.Profile{Transport: NewTransport(opts.ConnectTimeout, opts.TLS), BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
 	return c
 }
 
-// NewTransport makes the transport of a profile. There is no http.Client around it: a
-// redirect could lead anywhere. The config is for targets with https, but for the server's
-// name; nil = the system's roots.
+// NewTransport creates the transport of a profile. It is used without an http.Client, so
+// redirects, which could lead to any address, are not followed. config is for https targets,
+// without the server name; nil = the system's CAs.
 func NewTransport(connectTimeout time.Duration, config *tls.Config) *http.Transport {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	return &http.Transport{
 		DialContext:            dialer.DialContext,
 		DialTLSContext:         tlsDialer(dialer.DialContext, config, connectTimeout),
-		DisableCompression:     true, // decoding costs more than the merge, and is bounded here
-		MaxIdleConnsPerHost:    2,    // two Prometheis may scrape at once
+		DisableCompression:     true, // decompression costs more than the merge; decode bounds it
+		MaxIdleConnsPerHost:    2,    // two Prometheus servers may scrape at the same time
 		IdleConnTimeout:        5 * time.Minute,
-		ReadBufferSize:         1 << 10, // for headers: bodies are read past it
+		ReadBufferSize:         1 << 10, // for headers only: reads of bodies bypass the buffer
 		WriteBufferSize:        1 << 10,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 }
 
-// profileOf is the profile of a target with all fields set that the usual one sets.
+// profileOf returns the profile of a target with the defaults filled in.
 func (c *Client) profileOf(t *target.Target) target.Profile {
 	if t.Profile == nil {
-		return c.usual
+		return c.defaults
 	}
 	p := *t.Profile
 	if p.Transport == nil {
-		p.Transport = c.usual.Transport
+		p.Transport = c.defaults.Transport
 	}
-	p.BodySizeLimit = cmp.Or(p.BodySizeLimit, c.usual.BodySizeLimit)
-	p.SampleLimit = cmp.Or(p.SampleLimit, c.usual.SampleLimit)
+	p.BodySizeLimit = cmp.Or(p.BodySizeLimit, c.defaults.BodySizeLimit)
+	p.SampleLimit = cmp.Or(p.SampleLimit, c.defaults.SampleLimit)
 	return p
 }
 
-// shapesFor is how many bytes of shapes may be kept.
+// shapesFor returns the maximum size of the shapes that are kept, in bytes.
 func shapesFor(memoryLimit int64) int {
 	const most = 32 << 20
 	if memoryLimit == 0 {
@@ -92,11 +92,12 @@ func shapesFor(memoryLimit int64) int {
 	return int(min(most, memoryLimit/8))
 }
 
-// dial makes a connection.
+// dial opens a connection, as net.Dialer.DialContext does.
 type dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-// tlsDialer makes errors of the handshake known as such. Past its own timeout the
-// handshake has failed: the transport lets it go on when nobody waits for it.
+// tlsDialer returns a dial with a TLS handshake, whose errors are of type *handshakeError.
+// The handshake has its own timeout, because the transport continues a dial after the
+// request has ended.
 func tlsDialer(plain dial, config *tls.Config, timeout time.Duration) dial {
 	if config == nil {
 		config = &tls.Config{}
@@ -123,45 +124,46 @@ func tlsDialer(plain dial, config *tls.Config, timeout time.Duration) dial {
 	}
 }
 
-// Result is what one target gave.
+// Result is the result of one target.
 type Result struct {
 	Target  *target.Target
 	Outcome target.Outcome
 	part    exposition.Part
 }
 
-// Answer is what all targets gave, in their order.
+// Answer is the merged exposition of all targets, with their results.
 type Answer struct {
 	*exposition.Merged
-	Results   []Result
-	MergeTime time.Duration // that merging took, without writing
+	Results   []Result      // in the order of the targets
+	MergeTime time.Duration // duration of the merge, without writing
 	ledger    *ledger
 }
 
-// Release gives the memory of the bodies back, when the answer has been written.
+// Release releases the memory of the bodies. Call it once, after the answer is written.
 func (a Answer) Release() {
 	a.Merged.Release()
 	a.ledger.close()
 }
 
-// Deadline says until when to wait for targets, given the bytes that have come from
-// all of them so far. It may fall as the bytes grow, never rise.
+// Deadline returns the time until which to wait for targets, given the number of bytes
+// received from all of them so far. With more bytes, it must not return a later time.
 type Deadline func(bytes int64) time.Time
 
 // Request is one scrape of many targets.
 type Request struct {
-	// Targets returns the targets known at the time. It is called before they are scraped
-	// and again after the last response: see Gather.
+	// Targets returns the current targets. It is called before they are scraped and again
+	// after the last response: see Gather.
 	Targets  func() []*target.Target
-	Format   exposition.Format // of the answer
+	Format   exposition.Format // of the merged exposition
 	Deadline Deadline
-	Via      []string // instances that the scrape has passed: see ViaHeader
+	Via      []string // proxy instances that the scrape has passed through: see ViaHeader
 }
 
-// Gather scrapes all targets at once, waits until each has responded or the deadline has
-// come or ctx has ended, and merges the responses in the format. A target that fails costs
-// no other target a sample. The response of a target whose owner is not known any more at
-// the end, or has another address then, is dropped: the address may be another pod's.
+// Gather scrapes all targets concurrently and merges their responses in the requested format.
+// It waits until each target has responded, the deadline has passed or ctx has ended. A
+// target that fails does not affect the samples of others. After the last response, the
+// targets are looked up again. The response of a target whose owner is gone or has another
+// address is dropped, because it may come from another pod. The caller must call Release.
 func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	targets := req.Targets()
 	ctx, cancel := context.WithDeadline(ctx, req.Deadline(0))
@@ -195,8 +197,8 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start), ledger: ledger}
 }
 
-// stillKnown returns the results of those targets whose owners are known now, at the same
-// address. A target without an owner keeps its result.
+// stillKnown returns the results of the targets whose owners still have the same address.
+// Targets without an owner keep their results.
 func stillKnown(results []Result, known []*target.Target) []Result {
 	if slices.EqualFunc(results, known, func(r Result, t *target.Target) bool { return r.Target == t }) {
 		return results
@@ -218,7 +220,7 @@ func stillKnown(results []Result, known []*target.Target) []Result {
 			}
 			continue
 		}
-		if t.Terminating && !r.Target.Terminating { // that it did not answer is no news any more
+		if t.Terminating && !r.Target.Terminating { // a failed scrape of it is now expected
 			terminating := *r.Target
 			terminating.Terminating = true
 			r.Target, r.part.HasUp = &terminating, r.part.Up
@@ -228,8 +230,8 @@ func stillKnown(results []Result, known []*target.Target) []Result {
 	return still
 }
 
-// wait waits for d, but only as long as the deadline may take to move, and says
-// whether to go on waiting.
+// wait waits for d, but at most 50 ms, because the deadline may have changed by then. It
+// reports whether to continue waiting.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return false
@@ -242,8 +244,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// scrape asks one target. It has an up unless its labels are another target's, or
-// it is going away and that is why it did not answer.
+// scrape scrapes one target. The result has an up sample, unless another target has the same
+// labels, or the target is terminating and the scrape failed.
 func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, header http.Header, reserve func(int64) error) Result {
 	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
 	start := time.Now()
@@ -251,18 +253,18 @@ func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition
 	if t.Problem != nil {
 		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
 	} else {
-		r.part.Body, r.Outcome.Bytes, err = c.ask(ctx, t, header, exposition.Options{
+		r.part.Body, r.Outcome.Bytes, err = c.fetch(ctx, t, header, exposition.Options{
 			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, Reserve: reserve,
 		})
 		r.Outcome.Reason = reasonOf(err)
 		switch r.Outcome.Reason {
 		case target.Timeout:
-			err = fmt.Errorf("no whole answer by the deadline: %w", err)
+			err = fmt.Errorf("no complete response by the deadline: %w", err)
 		case target.Incomplete:
-			err = fmt.Errorf("no whole HTTP answer: %w", err)
+			err = fmt.Errorf("incomplete HTTP response: %w", err)
 		}
 		if err != nil {
-			err = shortError{err}
+			err = truncatedError{err}
 		}
 	}
 	r.Outcome.Err = err
@@ -275,8 +277,8 @@ func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition
 	return r
 }
 
-// shed makes it that of a target that is down for want of memory.
-func (r *Result) shed() {
+// drop releases the body and makes the result that of a target with reason memory.
+func (r *Result) drop() {
 	r.part.Body.Release()
 	r.part.Body, r.part.Up, r.part.HasUp = nil, false, !r.Target.Terminating
 	r.Outcome.Reason, r.Outcome.Err, r.Outcome.Samples = target.Memory, errMemory, 0

@@ -20,8 +20,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// TestOrder wants results and samples in the order of the targets, whoever answers
-// first.
+// TestOrder checks that results and samples are in the order of the targets, regardless of
+// which one responds first.
 func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{hosts: map[string]behaviour{}}
@@ -39,7 +39,7 @@ func TestOrder(t *testing.T) {
 		a := gather(n.newClient(t, Options{}), time.Minute, targets...)
 		for i, r := range a.Results {
 			if r.Target != targets[i] || r.Outcome.Reason != target.OK {
-				t.Errorf("result %d is of %s: %+v", i, r.Target.Pod, r.Outcome)
+				t.Errorf("result %d is that of %s: %+v", i, r.Target.Pod, r.Outcome)
 			}
 		}
 		lines := strings.Split(strings.TrimSpace(written(t, a)), "\n")
@@ -52,11 +52,11 @@ func TestOrder(t *testing.T) {
 func TestNoTargets(t *testing.T) {
 	a := gather(New(Options{BodySizeLimit: 1}), time.Second)
 	if out := written(t, a); out != "" || len(a.Results) > 0 {
-		t.Errorf("results %v, answer %q, want none", a.Results, out)
+		t.Errorf("got results %v, exposition %q, want none", a.Results, out)
 	}
 }
 
-// TestMaxInFlight counts how many targets are asked at the same time.
+// TestMaxInFlight checks how many targets are scraped concurrently.
 func TestMaxInFlight(t *testing.T) {
 	for limit, want := range map[int]int32{0: 30, 1: 1, 4: 4} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -78,11 +78,11 @@ func TestMaxInFlight(t *testing.T) {
 				}
 				a := gather(n.newClient(t, Options{MaxInFlight: limit}), time.Minute, targets...)
 				if got := most.Load(); got != want {
-					t.Errorf("%d targets were asked at a time, want %d", got, want)
+					t.Errorf("%d targets were scraped concurrently, want %d", got, want)
 				}
 				for _, r := range a.Results {
 					if r.Outcome.Reason != target.OK {
-						t.Errorf("the outcome is %+v", r.Outcome)
+						t.Errorf("got outcome %+v", r.Outcome)
 					}
 				}
 			})
@@ -90,10 +90,10 @@ func TestMaxInFlight(t *testing.T) {
 	}
 }
 
-// TestMaxInFlightIsGivenBack wants targets that fail to give their places back.
-func TestMaxInFlightIsGivenBack(t *testing.T) {
+// TestMaxInFlightIsReleased checks that targets that fail release their slots.
+func TestMaxInFlightIsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := network{hosts: map[string]behaviour{"a": healthy, "hangs": saysAndHangs(""), "500": says("HTTP/1.1 500 Oh\r\n\r\n")}}
+		n := network{hosts: map[string]behaviour{"a": healthy, "hangs": respondsAndHangs(""), "500": responds("HTTP/1.1 500 Oh\r\n\r\n")}}
 		c := n.newClient(t, Options{MaxInFlight: 1})
 		for range 3 {
 			gather(c, time.Second, at("hangs"), at("500"), at("refuses"))
@@ -102,11 +102,11 @@ func TestMaxInFlightIsGivenBack(t *testing.T) {
 	})
 }
 
-// TestReadingPlaces wants no more bodies to be read at a time than there are places:
-// 24 bodies that take 10 ms each take 30 ms with 8 places, and 10 ms with 24.
-func TestReadingPlaces(t *testing.T) {
-	for places, want := range map[int]time.Duration{1: 30 * time.Millisecond, 8: 30 * time.Millisecond, 24: 10 * time.Millisecond} {
-		t.Run(fmt.Sprint(places), func(t *testing.T) {
+// TestReadingSlots checks that no more bodies are read concurrently than there are slots: 24
+// bodies that take 10 ms each take 30 ms with 8 slots, and 10 ms with 24.
+func TestReadingSlots(t *testing.T) {
+	for slots, want := range map[int]time.Duration{1: 30 * time.Millisecond, 8: 30 * time.Millisecond, 24: 10 * time.Millisecond} {
+		t.Run(fmt.Sprint(slots), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := network{hosts: map[string]behaviour{}}
 				var targets []*target.Target
@@ -114,17 +114,17 @@ func TestReadingPlaces(t *testing.T) {
 					host := fmt.Sprint("h", i)
 					targets = append(targets, at(host))
 					n.hosts[host] = func(conn net.Conn) {
-						says(head(text, "Content-Length: 4"))(conn)
+						responds(head(text, "Content-Length: 4"))(conn)
 						_, _ = io.WriteString(conn, "m") // returns when the body is being read
 						time.Sleep(10 * time.Millisecond)
 						_, _ = io.WriteString(conn, " 1\n")
 					}
 				}
-				c := n.newClient(t, Options{Workers: places})
+				c := n.newClient(t, Options{Workers: slots})
 				start := time.Now()
 				for _, r := range gather(c, time.Minute, targets...).Results {
 					if r.Outcome.Reason != target.OK {
-						t.Errorf("the outcome is %+v", r.Outcome)
+						t.Errorf("got outcome %+v", r.Outcome)
 					}
 				}
 				if got := time.Since(start); got != want {
@@ -137,7 +137,7 @@ func TestReadingPlaces(t *testing.T) {
 
 func TestWorkers(t *testing.T) {
 	if got, want := workers(0, 0), max(8, 8*runtime.GOMAXPROCS(0)); got != want {
-		t.Errorf("by default there are %d places, want %d", got, want)
+		t.Errorf("got %d slots by default, want %d", got, want)
 	}
 	for _, test := range []struct {
 		n     int
@@ -153,8 +153,8 @@ func TestWorkers(t *testing.T) {
 	}
 }
 
-// TestDrips has more dripping targets than there are places to read bodies. They
-// hold all places when the healthy one answers.
+// TestDrips uses more dripping targets than there are slots to read bodies. They hold all
+// slots when the healthy target responds.
 func TestDrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{hosts: map[string]behaviour{
@@ -174,16 +174,17 @@ func TestDrips(t *testing.T) {
 		wantHealthy(t, a, "a")
 		for _, r := range a.Results[:100] {
 			if r.Outcome.Reason != target.Timeout {
-				t.Errorf("the outcome of a dripping one is %+v, want a timeout", r.Outcome)
+				t.Errorf("got outcome %+v for a dripping target, want a timeout", r.Outcome)
 			}
 		}
 	})
 }
 
-// TestDeadline wants the answer by the deadline, also where that moves as bytes come.
+// TestDeadline checks that Gather returns by the deadline, also if the deadline changes as
+// bytes are received.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := network{hosts: map[string]behaviour{"a": healthy, "hangs": saysAndHangs(""), "drips": drips}}
+		n := network{hosts: map[string]behaviour{"a": healthy, "hangs": respondsAndHangs(""), "drips": drips}}
 		c := n.newClient(t, Options{})
 		start := time.Now()
 		a := gather(c, 5*time.Second, at("a"), at("hangs"), at("drips"))
@@ -200,27 +201,27 @@ func TestDeadline(t *testing.T) {
 			return start.Add(9 * time.Second)
 		}})
 		if took := time.Since(start); took < 3*time.Second || took > 3100*time.Millisecond {
-			t.Errorf("it took %s, want 3s: the deadline moved", took)
+			t.Errorf("it took %s, want 3s, because the deadline changed", took)
 		}
 		if got := a.Results[1].Outcome.Reason; got != target.Timeout {
-			t.Errorf("the outcome is %s, want timeout", got)
+			t.Errorf("got outcome %s, want timeout", got)
 		}
 		wantHealthy(t, a, "a")
 
 		start = time.Now()
 		if gather(c, 5*time.Second, at("a")); time.Since(start) != 0 {
-			t.Errorf("it took %s although all had answered", time.Since(start))
+			t.Errorf("it took %s although all targets had responded", time.Since(start))
 		}
 	})
 }
 
-// TestDeadlineWhileParsing has the deadline come when a body has been read and is
-// being checked, which must not make the answer late. Up to then the body is good.
+// TestDeadlineWhileParsing checks that parsing stops at a deadline that passes after the body
+// has been read. The body is valid except for its last line.
 func TestDeadlineWhileParsing(t *testing.T) {
 	body := strings.Repeat("m 1\n", 100_000) + "not a line\n"
 	for _, tt := range []struct {
 		name string
-		end  bool // of the time, with the body's end
+		end  bool // whether the deadline passes at the end of the body
 		want target.Reason
 	}{
 		{"in time", false, target.Parse}, {"too late", true, target.Timeout},
@@ -229,7 +230,7 @@ func TestDeadlineWhileParsing(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			c := New(Options{BodySizeLimit: 1 << 30})
-			c.usual.Transport = roundTrip(func(*http.Request) *http.Response {
+			c.defaults.Transport = roundTrip(func(*http.Request) *http.Response {
 				atEnd := func() {
 					if tt.end {
 						cancel()
@@ -239,18 +240,18 @@ func TestDeadlineWhileParsing(t *testing.T) {
 			})
 			got := c.scrape(ctx, at("a"), exposition.Format{}, nil, nil).Outcome
 			if got.Reason != tt.want || got.Bytes != int64(len(body)) {
-				t.Errorf("the outcome is %s (%v) after %d bytes, want %s after %d", got.Reason, got.Err, got.Bytes, tt.want, len(body))
+				t.Errorf("got outcome %s (%v) after %d bytes, want %s after %d", got.Reason, got.Err, got.Bytes, tt.want, len(body))
 			}
 		})
 	}
 }
 
-// roundTrip answers without a network.
+// roundTrip is a transport without a network.
 type roundTrip func(*http.Request) *http.Response
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
 
-// endingBody calls atEnd when it has been read.
+// endingBody calls atEnd at the end of the body.
 type endingBody struct {
 	*strings.Reader
 	atEnd func()
@@ -266,10 +267,10 @@ func (b *endingBody) Read(p []byte) (int, error) {
 
 func (b *endingBody) Close() error { return nil }
 
-// TestClientGone wants the targets not to be waited for when nobody wants the answer.
+// TestClientGone checks that Gather does not wait for targets once its context has ended.
 func TestClientGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := network{hosts: map[string]behaviour{"hangs": saysAndHangs(""), "drips": drips}}
+		n := network{hosts: map[string]behaviour{"hangs": respondsAndHangs(""), "drips": drips}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -315,14 +316,14 @@ func TestRequest(t *testing.T) {
 			"X-Prometheus-Scrape-Timeout-Seconds": {"7.500"},
 		}
 		if got == nil || got.Method != http.MethodGet || got.URL.String() != "/m?x=1" || got.Host != "a:8080" {
-			t.Fatalf("the request is %+v", got)
+			t.Fatalf("got request %+v", got)
 		}
 		if fmt.Sprint(got.Header) != fmt.Sprint(want) {
-			t.Errorf("the header is\n%v, want\n%v", got.Header, want)
+			t.Errorf("got header\n%v\nwant\n%v", got.Header, want)
 		}
 		c.Gather(t.Context(), Request{Targets: fixed(one), Deadline: deadline, Via: []string{"x", "y"}})
 		if accept, other := got.Header.Get("Accept"), (exposition.Format{}).Accept(); accept != other || other == openMetrics.Accept() {
-			t.Errorf("for an answer in text it asks for %q, want %q", accept, other)
+			t.Errorf("for a response in text, the Accept header is %q, want %q", accept, other)
 		}
 		if via := got.Header.Values(ViaHeader); !slices.Equal(via, []string{"x", "y"}) {
 			t.Errorf("%s is %q, want x and y", ViaHeader, via)
@@ -330,7 +331,8 @@ func TestRequest(t *testing.T) {
 	})
 }
 
-// TestRealNetwork has what memory cannot show: sockets, and a whole handshake.
+// TestRealNetwork tests real sockets and a complete handshake, which in-memory connections do
+// not cover.
 func TestRealNetwork(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { sample(w) })
 	start := func(start func(*httptest.Server)) string {
@@ -351,7 +353,7 @@ func TestRealNetwork(t *testing.T) {
 	}))
 	t.Cleanup(resets.Close)
 	c := New(Options{ConnectTimeout: time.Minute, BodySizeLimit: 1 << 20})
-	t.Cleanup(c.usual.Transport.(*http.Transport).CloseIdleConnections)
+	t.Cleanup(c.defaults.Transport.(*http.Transport).CloseIdleConnections)
 	tests := []struct {
 		name string
 		url  string
@@ -361,7 +363,7 @@ func TestRealNetwork(t *testing.T) {
 		{"refuses", closed.URL, target.Connect},
 		{"resets", resets.URL, target.Incomplete},
 		{"unknown certificate", start((*httptest.Server).StartTLS), target.TLS},
-		{"https of what is http", strings.Replace(start((*httptest.Server).Start), "http:", "https:", 1), target.TLS},
+		{"https to an http server", strings.Replace(start((*httptest.Server).Start), "http:", "https:", 1), target.TLS},
 	}
 	var targets []*target.Target
 	for _, tt := range tests {
@@ -371,21 +373,21 @@ func TestRealNetwork(t *testing.T) {
 	}
 	for i, r := range gather(c, time.Minute, targets...).Results {
 		if r.Outcome.Reason != tests[i].want {
-			t.Errorf("%s: the outcome is %s (%v), want %s", tests[i].name, r.Outcome.Reason, r.Outcome.Err, tests[i].want)
+			t.Errorf("%s: got outcome %s (%v), want %s", tests[i].name, r.Outcome.Reason, r.Outcome.Err, tests[i].want)
 		}
 	}
 }
 
-// TestFormats has targets that answer in several formats, and wants the samples of all
-// in an answer of each format.
+// TestFormats checks that the samples of targets with different formats are in the merged
+// exposition of each format.
 func TestFormats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{hosts: map[string]behaviour{
 			"a":    healthy,
-			"text": says(answer("# TYPE m_total counter\nm_total 1\n", text)),
-			"om":   says(answer("# TYPE m counter\nm_total 2 # {id=\"x\"} 1\n# EOF\n", openMetricsText)),
-			"none": says(answer("", openMetricsText)),
-			"cut":  says(answer("# TYPE m counter\nm_total 3\n", openMetricsText)),
+			"text": responds(response("# TYPE m_total counter\nm_total 1\n", text)),
+			"om":   responds(response("# TYPE m counter\nm_total 2 # {id=\"x\"} 1\n# EOF\n", openMetricsText)),
+			"none": responds(response("", openMetricsText)),
+			"cut":  responds(response("# TYPE m counter\nm_total 3\n", openMetricsText)),
 		}}
 		c := n.newClient(t, Options{})
 		for accept, want := range map[string][]string{
@@ -397,7 +399,7 @@ func TestFormats(t *testing.T) {
 			a := c.Gather(t.Context(), Request{Targets: fixed(targets...), Format: exposition.Negotiate(accept), Deadline: func(int64) time.Time { return end }})
 			for i, want := range []target.Reason{target.OK, target.OK, target.OK, target.OK, target.Parse} {
 				if got := a.Results[i].Outcome; got.Reason != want {
-					t.Errorf("accept %q: the outcome of %s is %s (%v), want %s", accept, targets[i].Pod, got.Reason, got.Err, want)
+					t.Errorf("accept %q: got outcome of %s %s (%v), want %s", accept, targets[i].Pod, got.Reason, got.Err, want)
 				}
 			}
 			out := written(t, a)
@@ -413,14 +415,15 @@ func TestFormats(t *testing.T) {
 	})
 }
 
-// What a pod answered that is gone when all have answered, or that has another address by
-// then, is nobody's. That a pod does not answer is no news when it is terminating by then.
-func TestPodsThatGoDuringTheScrape(t *testing.T) {
-	answers := serves(func(w http.ResponseWriter, _ *http.Request) {
+// TestPodsThatChangeDuringTheScrape checks that the response of a pod is dropped if, after the
+// last response, the pod is gone or has another address. A failed scrape of a pod that is
+// terminating by then is not reported.
+func TestPodsThatChangeDuringTheScrape(t *testing.T) {
+	serve := serves(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = w.Write([]byte("m 1\n"))
 	})
-	n := network{hosts: map[string]behaviour{"a": answers, "b": answers, "c": answers, "d": answers}}
+	n := network{hosts: map[string]behaviour{"a": serve, "b": serve, "c": serve, "d": serve}}
 	c := n.newClient(t, Options{})
 	var before []*target.Target
 	for _, pod := range []string{"a", "b", "c", "d", "down", "terminating"} {
@@ -456,21 +459,21 @@ func TestPodsThatGoDuringTheScrape(t *testing.T) {
 		`up{pod="a"`: true, `up{pod="b"`: false, `up{pod="c"`: false, `up{pod="d"`: true, `up{pod="down"`: true, `up{pod="terminating"`: false,
 	} {
 		if strings.Contains(out, line) != want {
-			t.Errorf("%s in the answer: want %t\n%s", line, want, out)
+			t.Errorf("%s in the exposition: want %t\n%s", line, want, out)
 		}
 	}
 	if len(a.Results) != 4 {
-		t.Errorf("%d results, want those of 4 pods", len(a.Results))
+		t.Errorf("got %d results, want those of 4 pods", len(a.Results))
 	}
 	for _, r := range a.Results {
 		if r.Target.Terminating != (r.Target.Pod == "terminating") {
-			t.Errorf("%s is terminating: %t", r.Target.Pod, r.Target.Terminating)
+			t.Errorf("%s: got terminating %t", r.Target.Pod, r.Target.Terminating)
 		}
 	}
 }
 
-// Targets without an owner, such as static ones or those of one request, keep their
-// responses, each of them, even if the list is built anew for each call.
+// TestTargetsWithoutOwner checks that all targets without an owner, such as static ones, keep
+// their responses, even if each call of Targets builds new ones.
 func TestTargetsWithoutOwner(t *testing.T) {
 	n := network{hosts: map[string]behaviour{"a": healthy, "b": healthy}}
 	end := time.Now().Add(5 * time.Second)
@@ -481,6 +484,6 @@ func TestTargetsWithoutOwner(t *testing.T) {
 	defer a.Release()
 	wantHealthy(t, a, "a", "b")
 	if len(a.Results) != 3 {
-		t.Errorf("%d results, want 3", len(a.Results))
+		t.Errorf("got %d results, want 3", len(a.Results))
 	}
 }

@@ -1,58 +1,61 @@
 package scrape
 
-// ledger says what the targets of one scrape have reserved. Where memory is short a hog is
-// shed first, that others need not be, and then targets from the last one on, so that the
-// same ones are from scrape to scrape.
+// ledger records the memory that the targets of one scrape have reserved. If memory is short,
+// it first drops a target that takes much more than the others. Then it drops targets from
+// the last one backwards, so that the same targets are dropped in each scrape. Its methods
+// lock memory.mu, except for isDropped, add, dropOne, oversized and release, whose caller
+// holds it.
 type ledger struct {
-	memory  *memory
-	limit   int64   // of memory.bodies
-	targets []int64 // bytes reserved for each
-	holders int     // how many have reserved any
-	sum     int64   // bytes reserved for all
-	large   []int   // that have reserved more than a quarter of the limit, at some time
-	results []Result
-	done    []bool // whose result is there
-	alone   []bool // shed by itself
-	shed    int    // targets from here on are shed
+	memory   *memory
+	limit    int64    // maximum of memory.bodies, in bytes; 0 = none
+	targets  []int64  // bytes reserved, by target
+	holders  int      // number of targets with a reservation
+	sum      int64    // bytes reserved for all targets
+	large    []int    // targets that have ever reserved more than a quarter of the limit
+	results  []Result // by target
+	done     []bool   // whether the result is stored, by target
+	dropped  []bool   // whether the target was dropped as oversized, by target
+	dropFrom int      // targets from this index on are dropped
 }
 
-// open begins a scrape, whose results are to be stored in results.
+// open starts the ledger of a scrape. store fills results.
 func (m *memory) open(results []Result) *ledger {
 	n := len(results)
-	l := &ledger{memory: m, results: results, targets: make([]int64, n), done: make([]bool, n), alone: make([]bool, n), shed: n}
+	l := &ledger{memory: m, results: results, targets: make([]int64, n), done: make([]bool, n), dropped: make([]bool, n), dropFrom: n}
 	if m.limit > 0 {
-		// A fifth is for garbage.
-		l.limit = max(m.least, m.limit-m.limit/5-m.fixed-m.measureOthers())
+		// A fifth is reserved for garbage.
+		l.limit = max(m.floor, m.limit-m.limit/5-m.fixed-m.measureOthers())
 	}
 	return l
 }
 
-// reserve is exposition.Options.Reserve for a target.
+// reserve implements exposition.Options.Reserve for a target. It returns errMemory if the
+// target is dropped.
 func (l *ledger) reserve(target int, bytes int64) error {
 	if l.limit == 0 {
 		return nil
 	}
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
-	if l.isShed(target) {
+	if l.isDropped(target) {
 		return errMemory
 	}
 	if l.memory.bodies+bytes+l.memory.keeper.LastBodies() > l.limit {
 		l.memory.keeper.DropFree()
 	}
-	l.take(target, bytes)
+	l.add(target, bytes)
 	for l.memory.bodies > l.limit && l.holders > 0 {
-		l.shedOne()
+		l.dropOne()
 	}
-	if l.isShed(target) {
+	if l.isDropped(target) {
 		return errMemory
 	}
 	return nil
 }
 
-func (l *ledger) isShed(target int) bool { return target >= l.shed || l.alone[target] }
+func (l *ledger) isDropped(target int) bool { return target >= l.dropFrom || l.dropped[target] }
 
-func (l *ledger) take(target int, bytes int64) {
+func (l *ledger) add(target int, bytes int64) {
 	before := l.targets[target]
 	if before == 0 && bytes > 0 {
 		l.holders++
@@ -65,37 +68,38 @@ func (l *ledger) take(target int, bytes int64) {
 	l.memory.bodies += bytes
 }
 
-// shedOne sheds a hog, or else the last target that has reserved anything, and all behind it.
-func (l *ledger) shedOne() {
-	victim := l.hog()
+// dropOne drops an oversized target or, if there is none, the last target with a reservation
+// and all targets after it.
+func (l *ledger) dropOne() {
+	victim := l.oversized()
 	if victim >= 0 {
-		l.alone[victim] = true
+		l.dropped[victim] = true
 	} else {
-		for l.shed--; l.targets[l.shed] == 0; l.shed-- {
+		for l.dropFrom--; l.targets[l.dropFrom] == 0; l.dropFrom-- {
 		}
-		victim = l.shed
+		victim = l.dropFrom
 	}
-	l.giveBack(victim)
+	l.release(victim)
 	if l.done[victim] {
-		l.results[victim].shed()
+		l.results[victim].drop()
 	}
 	l.memory.keeper.DropFree()
 }
 
-// hog is the last target that takes more than a quarter of what there is, and more than four
-// times what the others take on the average; -1 if there is none.
-func (l *ledger) hog() int {
-	hog := -1
+// oversized returns the last target that has reserved more than a quarter of the limit and at
+// least four times the average of the others, or -1 if there is none.
+func (l *ledger) oversized() int {
+	last := -1
 	for _, target := range l.large {
 		bytes, others := l.targets[target], int64(l.holders-1)
 		if bytes > l.limit/4 && bytes*others >= 4*(l.sum-bytes) {
-			hog = max(hog, target)
+			last = max(last, target)
 		}
 	}
-	return hog
+	return last
 }
 
-func (l *ledger) giveBack(target int) {
+func (l *ledger) release(target int) {
 	bytes := l.targets[target]
 	if bytes > 0 {
 		l.holders--
@@ -105,24 +109,25 @@ func (l *ledger) giveBack(target int) {
 	l.targets[target] = 0
 }
 
-// store keeps the result of a target, unless that has been shed meanwhile.
+// store stores the result of a target. If the target has been dropped in the meantime, it
+// drops the body.
 func (l *ledger) store(target int, r Result) {
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
-	if l.isShed(target) && r.part.Body != nil {
-		r.shed()
+	if l.isDropped(target) && r.part.Body != nil {
+		r.drop()
 	}
 	if r.part.Body == nil {
-		l.giveBack(target)
+		l.release(target)
 	}
 	l.results[target], l.done[target] = r, true
 }
 
-// close ends the scrape, when its bodies are not used any more.
+// close releases all reservations. The bodies must no longer be in use.
 func (l *ledger) close() {
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
 	for i := range l.targets {
-		l.giveBack(i)
+		l.release(i)
 	}
 }

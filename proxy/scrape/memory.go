@@ -9,51 +9,50 @@ import (
 	"sync"
 )
 
-// errMemory is what a target is down with that is shed to stay within MEMORY_LIMIT.
-var errMemory = errors.New("shed, or MEMORY_LIMIT would be passed: raise it, or let more replicas share the targets")
+// errMemory is the error of a target that is dropped to stay within MEMORY_LIMIT.
+var errMemory = errors.New("dropped because MEMORY_LIMIT would be exceeded: raise it, or share the targets among more replicas")
 
-// ProgramMemory is what the pages of the program itself take, in bytes. The runtime does
+// ProgramMemory is the size of the pages of the program itself, in bytes. The Go runtime does
 // not count them.
 const ProgramMemory = 16 << 20
 
-// What the process needs besides, and is not measured, in bytes: what is between two
-// measurements, and what reading a body takes besides what is kept of it.
+// Memory that is needed in addition and is not measured, in bytes.
 const (
-	passingMemory = 8 << 20
-	readingMemory = 1 << 20
+	passingMemory = 8 << 20 // allocations between two measurements
+	readingMemory = 1 << 20 // reading one body, without what is kept of it
 )
 
-// minMemory is what bodies may take in any case, in bytes.
+// minMemory is the memory that bodies may always take, in bytes.
 const minMemory = 4 << 20
 
-// memory bounds what the bodies of all scrapes take together. Safe for concurrent use.
+// memory bounds the total memory of the bodies of all scrapes. Safe for concurrent use.
 type memory struct {
 	limit   int64 // of the process, in bytes; 0 = none
-	fixed   int64 // what else is needed and not measured, in bytes
-	least   int64 // what bodies may take in any case, in bytes
+	fixed   int64 // other memory that is not measured, in bytes
+	floor   int64 // memory that bodies may always take, in bytes
 	keeper  keeper
-	inUse   func() int64 // bytes that the process used at the last garbage collection
-	collect func()       // collects garbage
+	inUse   func() int64 // bytes in use by the process at the last garbage collection
+	collect func()       // runs a garbage collection
 
 	isTunable bool       // GOGC is not set
-	mu        sync.Mutex // for what follows
-	bodies    int64      // reserved by all scrapes
-	others    int64      // bytes that the process uses for all else
-	eager     bool       // garbage is collected early
+	mu        sync.Mutex // guards the fields below
+	bodies    int64      // bytes reserved by all scrapes
+	others    int64      // bytes that the process uses for everything else
+	eager     bool       // GOGC is halved
 }
 
-// largeBodies is from how many bytes of bodies on garbage is collected when the heap has
-// grown by half instead of doubled: memory matters more then, and collecting costs little,
-// since bodies have no pointers.
+// largeBodies is the size of bodies, in bytes, above which garbage is collected when the heap
+// has grown by half instead of doubled. Memory matters more in that case, and a collection
+// costs little, because bodies contain no pointers.
 const largeBodies = 32 << 20
 
-// tune makes the collector fit the bodies, unless GOGC says otherwise.
+// tune adjusts the garbage collector to the size of the bodies, unless GOGC is set.
 func (m *memory) tune() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if eager := m.keeper.KeptMemory() > largeBodies; m.isTunable && eager != m.eager {
 		m.eager = eager
-		percent := usualGC
+		percent := defaultGC
 		if eager {
 			percent /= 2
 		}
@@ -61,27 +60,27 @@ func (m *memory) tune() {
 	}
 }
 
-// usualGC is GOGC's default.
-const usualGC = 100
+// defaultGC is the default of GOGC.
+const defaultGC = 100
 
-// keeper keeps the memory of bodies: an exposition.Reader.
+// keeper is the part of an exposition.Reader that manages the memory of bodies.
 type keeper interface {
 	KeptMemory() int64
 	LastBodies() int64
 	DropFree()
 }
 
-// newMemory bounds bodies so that the process keeps to a limit, where so many are read at
-// a time.
+// newMemory bounds the bodies so that the process stays within limit, if reading bodies are
+// read concurrently.
 func newMemory(limit int64, reading int, k keeper) *memory {
 	return &memory{
-		limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory, least: minMemory,
+		limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory, floor: minMemory,
 		keeper: k, inUse: memoryInUse, collect: runtime.GC, isTunable: os.Getenv("GOGC") == "",
 	}
 }
 
-// workers is how many bodies are read at a time where n are asked for, 0 meaning 8 a core:
-// no more than memory has room for.
+// workers returns the number of bodies to read concurrently: n, or 8 per core if n is 0, but
+// at most one per 8 MiB of limit, and at least 8.
 func workers(n int, limit int64) int {
 	if n == 0 {
 		n = 8 * runtime.GOMAXPROCS(0)
@@ -92,14 +91,15 @@ func workers(n int, limit int64) int {
 	return max(n, 8)
 }
 
-// measureOthers is what all but bodies takes. It follows a rise at once, and only a deep
-// fall, or the targets that are shed would be others from scrape to scrape.
+// measureOthers returns the memory that everything except bodies takes, in bytes. It follows
+// an increase immediately, but a decrease only if it is large. Otherwise different targets
+// would be dropped in each scrape.
 func (m *memory) measureOthers() int64 {
 	now := m.outsideBodies()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now > m.others+passingMemory {
-		m.collect() // it may be of bodies that were being read at the last collection
+		m.collect() // the increase may be bodies that were being read at the last collection
 		now = m.outsideBodies()
 	}
 	if now > m.others || now < m.others/2 {
@@ -110,7 +110,8 @@ func (m *memory) measureOthers() int64 {
 
 func (m *memory) outsideBodies() int64 { return max(0, m.inUse()-m.keeper.KeptMemory()) }
 
-// memoryInUse is what the process uses, with what lived at the last garbage collection.
+// memoryInUse returns the memory of the process in bytes, with the heap that was live at the
+// last garbage collection.
 func memoryInUse() int64 {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"},

@@ -12,7 +12,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// The last targets are shed and the others served, whoever answers first.
+// TestMemoryLimit checks that the last targets are dropped and the others served, regardless
+// of which one responds first.
 func TestMemoryLimit(t *testing.T) {
 	pods := []string{"a", "b", "c", "d"}
 	for _, slow := range append(pods, "none") {
@@ -32,19 +33,19 @@ func TestMemoryLimit(t *testing.T) {
 				}
 				c := n.newClient(t, Options{MemoryLimit: 1 << 30})
 				c.memory.inUse = func() int64 { return 0 }
-				gather(c, 5*time.Second, targets...).Release() // each body takes the same from now on
+				gather(c, 5*time.Second, targets...).Release() // each body takes the same memory from now on
 				a := gather(c, 5*time.Second, targets...)
 				wantReasons(t, a, target.OK, target.OK, target.OK, target.OK)
 				all := c.memory.bodies
 				a.Release()
 
-				c.memory.limit, c.memory.least = 1, all*6/10
+				c.memory.limit, c.memory.floor = 1, all*6/10
 				a = gather(c, 5*time.Second, targets...)
 				wantReasons(t, a, target.OK, target.OK, target.Memory, target.Memory)
 				out := written(t, a)
 				for pod, isServed := range map[string]bool{"a": true, "b": true, "c": false, "d": false} {
 					if strings.Contains(out, `m_`+pod+`{pod="`+pod) != isServed {
-						t.Errorf("samples of %s in the answer: want %v", pod, isServed)
+						t.Errorf("samples of %s in the exposition: want %v", pod, isServed)
 					}
 				}
 				a.Release()
@@ -56,9 +57,9 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// A target that takes much more than the others is shed instead of them, whoever answers
-// first.
-func TestHog(t *testing.T) {
+// TestOversizedTarget checks that a target that takes much more memory than the others is
+// dropped instead of them, regardless of which one responds first.
+func TestOversizedTarget(t *testing.T) {
 	const pods = 12
 	for _, slow := range []int{-1, 0, 3, pods} {
 		t.Run(fmt.Sprint("slow ", slow), func(t *testing.T) {
@@ -88,7 +89,7 @@ func TestHog(t *testing.T) {
 				all := c.memory.bodies
 				a.Release()
 
-				c.memory.limit, c.memory.least = 1, all/2
+				c.memory.limit, c.memory.floor = 1, all/2
 				for range 3 {
 					a = gather(c, 5*time.Second, targets...)
 					wantReasons(t, a, want...)
@@ -102,7 +103,8 @@ func TestHog(t *testing.T) {
 	}
 }
 
-// What the last collection found of a body that is gone leaves no less for others.
+// TestMeasureOthers checks that a body which was in memory at the last garbage collection, and
+// is not in use any more, does not reduce the memory for others.
 func TestMeasureOthers(t *testing.T) {
 	inUse, collections := int64(20<<20), 0
 	m := newMemory(200<<20, 8, exposition.NewReader(1<<20))
@@ -110,20 +112,21 @@ func TestMeasureOthers(t *testing.T) {
 	m.collect = func() { collections++ }
 	for range 3 {
 		if got := m.measureOthers(); got != 20<<20 {
-			t.Errorf("%d bytes, want 20 MiB", got)
+			t.Errorf("got %d bytes, want 20 MiB", got)
 		}
 	}
 	if collections != 1 {
-		t.Errorf("%d collections, want one for the rise", collections)
+		t.Errorf("got %d collections, want one for the increase", collections)
 	}
 	inUse = 120 << 20
 	m.collect = func() { inUse = 21 << 20 }
 	if got := m.measureOthers(); got != 21<<20 {
-		t.Errorf("%d bytes, want what is left after a collection", got)
+		t.Errorf("got %d bytes, want those after a collection", got)
 	}
 }
 
-// What targets answered last is dropped before any target is shed.
+// TestLastBodiesMakeRoom checks that the kept bodies of the previous scrape are dropped before
+// any target is.
 func TestLastBodiesMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := network{hosts: map[string]behaviour{}}
@@ -145,17 +148,17 @@ func TestLastBodiesMakeRoom(t *testing.T) {
 		if half == 0 {
 			t.Fatal("no body is kept")
 		}
-		c.memory.limit, c.memory.least = 1, half+half/2
+		c.memory.limit, c.memory.floor = 1, half+half/2
 		a := gather(c, 5*time.Second, targets[:2]...)
 		wantReasons(t, a, target.OK, target.OK)
-		if kept := c.reader.LastBodies() + c.memory.bodies; kept > c.memory.least {
-			t.Errorf("%d bytes are kept, want at most %d", kept, c.memory.least)
+		if kept := c.reader.LastBodies() + c.memory.bodies; kept > c.memory.floor {
+			t.Errorf("%d bytes are kept, want at most %d", kept, c.memory.floor)
 		}
 		a.Release()
 	})
 }
 
-// unlike is a body of which no line is another pod's.
+// unlike returns a body that has no line in common with that of another pod.
 func unlike(pod string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# TYPE m_%s gauge\n", pod)
@@ -171,10 +174,10 @@ func wantReasons(t *testing.T, a Answer, want ...target.Reason) {
 	for _, r := range a.Results {
 		got = append(got, r.Outcome.Reason)
 		if (r.Outcome.Err == nil) != (r.Outcome.Reason == target.OK) {
-			t.Errorf("the error of %s is %v", r.Target.Pod, r.Outcome.Err)
+			t.Errorf("%s: got error %v", r.Target.Pod, r.Outcome.Err)
 		}
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("outcomes %v, want %v", got, want)
+		t.Errorf("got outcomes %v, want %v", got, want)
 	}
 }

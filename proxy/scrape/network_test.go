@@ -18,8 +18,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// network has targets in memory, so that they work in a synctest bubble: waiting
-// costs no time, and a goroutine that stays behind fails the test.
+// network is an in-memory network of targets, for a synctest bubble: waiting takes no time,
+// and a leaked goroutine fails the test.
 type network struct {
 	mu    sync.Mutex
 	hosts map[string]behaviour
@@ -27,7 +27,7 @@ type network struct {
 	wg    sync.WaitGroup
 }
 
-// behaviour serves one connection. It is closed when behaviour returns.
+// behaviour serves one connection, which is closed when it returns.
 type behaviour func(net.Conn)
 
 func (n *network) dial(_ context.Context, _, address string) (net.Conn, error) {
@@ -46,7 +46,7 @@ func (n *network) dial(_ context.Context, _, address string) (net.Conn, error) {
 	return client, nil
 }
 
-// newClient makes a client that is on the network.
+// newClient creates a client that uses the network.
 func (n *network) newClient(t *testing.T, opts Options) *Client {
 	t.Helper()
 	if opts.BodySizeLimit == 0 {
@@ -54,7 +54,7 @@ func (n *network) newClient(t *testing.T, opts Options) *Client {
 	}
 	opts.ConnectTimeout = 2 * time.Second
 	c := New(opts)
-	transport := c.usual.Transport.(*http.Transport)
+	transport := c.defaults.Transport.(*http.Transport)
 	transport.DialContext = n.dial
 	transport.DialTLSContext = tlsDialer(n.dial, opts.TLS, opts.ConnectTimeout)
 	t.Cleanup(func() {
@@ -64,12 +64,12 @@ func (n *network) newClient(t *testing.T, opts Options) *Client {
 	return c
 }
 
-// at makes a target at a host of the network.
+// at returns a target at a host of the network.
 func at(host string) *target.Target {
 	return &target.Target{ID: host, Namespace: "ns", Pod: host, URL: "http://" + host + ":80/metrics", Labels: []target.Label{{Name: "pod", Value: host}}}
 }
 
-// gather asks targets for so long at most.
+// gather scrapes targets with a timeout.
 func gather(c *Client, timeout time.Duration, targets ...*target.Target) Answer {
 	end := time.Now().Add(timeout)
 	return c.Gather(context.Background(), Request{Targets: fixed(targets...), Deadline: func(int64) time.Time { return end }})
@@ -84,26 +84,26 @@ func written(t *testing.T, a Answer) string {
 	return out.String()
 }
 
-// says answers each request with these bytes, and closes the connection.
-func says(answer string) behaviour {
+// responds sends a raw response to a request, and closes the connection.
+func responds(response string) behaviour {
 	return func(conn net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-			_, _ = io.WriteString(conn, answer)
+			_, _ = io.WriteString(conn, response)
 		}
 	}
 }
 
-// saysAndHangs answers a request with these bytes, and keeps the connection open.
-func saysAndHangs(answer string) behaviour {
+// respondsAndHangs sends a raw response to a request, and keeps the connection open.
+func respondsAndHangs(response string) behaviour {
 	return func(conn net.Conn) {
-		says(answer)(conn)
+		responds(response)(conn)
 		_, _ = io.Copy(io.Discard, conn)
 	}
 }
 
-// drips answers a byte a second, without end.
+// drips sends a body without end, one byte per second.
 func drips(conn net.Conn) {
-	says(head("Content-Type: text/plain", "Transfer-Encoding: chunked"))(conn)
+	responds(head("Content-Type: text/plain", "Transfer-Encoding: chunked"))(conn)
 	for {
 		if _, err := io.WriteString(conn, chunk("#")); err != nil {
 			return
@@ -112,9 +112,9 @@ func drips(conn net.Conn) {
 	}
 }
 
-// floods answers with comments, without end.
+// floods sends a body of comments without end.
 func floods(conn net.Conn) {
-	says(head("Content-Type: text/plain", "Transfer-Encoding: chunked"))(conn)
+	responds(head("Content-Type: text/plain", "Transfer-Encoding: chunked"))(conn)
 	comment := chunk(strings.Repeat("#", 4095) + "\n")
 	for {
 		if _, err := io.WriteString(conn, comment); err != nil {
@@ -123,7 +123,7 @@ func floods(conn net.Conn) {
 	}
 }
 
-// serves answers as a HTTP server does.
+// serves serves HTTP requests with a handler.
 func serves(handler http.HandlerFunc) behaviour {
 	return func(conn net.Conn) {
 		closed := make(chan struct{})
@@ -154,7 +154,7 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{} }
 func (l *oneConn) Close() error   { return nil }
 
-// healthy serves one sample, named for what it is.
+// healthy serves the sample healthy.
 var healthy = serves(func(w http.ResponseWriter, _ *http.Request) { sample(w) })
 
 func sample(w http.ResponseWriter) {
@@ -162,17 +162,17 @@ func sample(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, "healthy 1\n")
 }
 
-// head is the head of an answer with status 200.
+// head returns the head of a response with status 200.
 func head(lines ...string) string {
 	return "HTTP/1.1 200 OK\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// answer is a whole answer with status 200; lines are of its head.
-func answer(body string, lines ...string) string {
+// response returns a complete response with status 200; lines are header lines.
+func response(body string, lines ...string) string {
 	return head(append(lines, fmt.Sprintf("Content-Length: %d", len(body)))...) + body
 }
 
-// chunk is a chunk of a chunked body.
+// chunk returns a chunk of a chunked body.
 func chunk(body string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(body), body) }
 
 func gzipped(body string) string {
@@ -183,7 +183,7 @@ func gzipped(body string) string {
 	return out.String()
 }
 
-// fixed is Request.Targets for targets that stay.
+// fixed returns a Request.Targets for targets that do not change.
 func fixed(targets ...*target.Target) func() []*target.Target {
 	return func() []*target.Target { return targets }
 }

@@ -19,14 +19,14 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// with is a target at a host of the network with a profile.
+// with returns a target at a host of the network with a profile.
 func with(host string, p target.Profile) *target.Target {
 	t := at(host)
 	t.Profile = &p
 	return t
 }
 
-// TestProfileTimeout wants the timeout of a target to end its own request, and no other.
+// TestProfileTimeout checks that the timeout of a target ends only its own request.
 func TestProfileTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var timeouts sync.Map // by host
@@ -44,9 +44,9 @@ func TestProfileTimeout(t *testing.T) {
 			t.Errorf("the scrape took %s, want 3s", took)
 		}
 		wantHealthy(t, a, "usual", "long")
-		const want = "no whole answer by the deadline: the target's own timeout is 1s: the deadline passed before the answer began"
+		const want = "no complete response by the deadline: the timeout of the target is 1s: the deadline passed before the response started"
 		if got := a.Results[1].Outcome; got.Reason != target.Timeout || got.Err.Error() != want || got.Duration != time.Second {
-			t.Errorf("the outcome is %+v, want a timeout after 1s with %q", got, want)
+			t.Errorf("got outcome %+v, want a timeout after 1s with %q", got, want)
 		}
 		for host, want := range map[string]string{"usual": "4.000", "short": "1.000", "long": "4.000"} {
 			if got, _ := timeouts.Load(host); got != want {
@@ -56,8 +56,8 @@ func TestProfileTimeout(t *testing.T) {
 	})
 }
 
-// TestProfileTimeoutStartsWithTheRequest wants the time in which a target waits for a place
-// not to count.
+// TestProfileTimeoutStartsWithTheRequest checks that the time in which a target waits for a
+// slot does not count.
 func TestProfileTimeoutStartsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		takesASecond := serves(func(w http.ResponseWriter, _ *http.Request) {
@@ -72,19 +72,19 @@ func TestProfileTimeoutStartsWithTheRequest(t *testing.T) {
 
 func TestProfileLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		three := says(answer("m{a=\"1\"} 1\nm{a=\"2\"} 1\nm{a=\"3\"} 1\n", text))
+		three := responds(response("m{a=\"1\"} 1\nm{a=\"2\"} 1\nm{a=\"3\"} 1\n", text))
 		n := network{hosts: map[string]behaviour{"a": three, "b": three, "c": three}}
 		results := gather(n.newClient(t, Options{SampleLimit: 3}), time.Second,
 			at("a"), with("b", target.Profile{SampleLimit: 2}), with("c", target.Profile{BodySizeLimit: 10})).Results
 		for i, want := range []target.Reason{target.OK, target.TooManySamples, target.TooLarge} {
 			if got := results[i].Outcome.Reason; got != want {
-				t.Errorf("the outcome of %s is %s, want %s", results[i].Target.Pod, got, want)
+				t.Errorf("%s: got outcome %s, want %s", results[i].Target.Pod, got, want)
 			}
 		}
 	})
 }
 
-// TestProfileTransport scrapes a unix socket beside a TCP port.
+// TestProfileTransport scrapes a Unix socket and a TCP port.
 func TestProfileTransport(t *testing.T) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { sample(w) })
 	path := filepath.Join(t.TempDir(), "metrics.sock")
@@ -106,14 +106,14 @@ func TestProfileTransport(t *testing.T) {
 	socket, port := with("socket", target.Profile{Transport: transport}), at("port")
 	port.URL = onPort.URL
 	c := New(Options{ConnectTimeout: time.Second, BodySizeLimit: 1 << 20})
-	t.Cleanup(c.usual.Transport.(*http.Transport).CloseIdleConnections)
+	t.Cleanup(c.defaults.Transport.(*http.Transport).CloseIdleConnections)
 	wantHealthy(t, gather(c, time.Minute, socket, port), "socket", "port")
 }
 
-// fromJSON translates {"name": value}, and no other Content-Type than JSON.
+// fromJSON translates {"name": value}. It refuses any Content-Type other than JSON.
 func fromJSON(contentType string, body io.Reader) (io.Reader, error) {
 	if contentType != "application/json" {
-		return nil, errors.New("this is no JSON")
+		return nil, errors.New("this is not JSON")
 	}
 	var samples map[string]float64
 	if err := json.NewDecoder(body).Decode(&samples); err != nil {
@@ -126,21 +126,21 @@ func fromJSON(contentType string, body io.Reader) (io.Reader, error) {
 	return strings.NewReader(b.String()), nil
 }
 
-// endless translates into a body without end.
+// endless translates to a body without end.
 func endless(string, io.Reader) (io.Reader, error) { return comments{}, nil }
 
 type comments struct{}
 
 func (comments) Read(p []byte) (int, error) { return copy(p, "# more\n"), nil }
 
-// fails translates into a body that fails after a line.
+// fails translates to a body that fails after one line.
 func fails(string, io.Reader) (io.Reader, error) {
 	return io.MultiReader(strings.NewReader("m 1\n"), brokenReader{}), nil
 }
 
 type brokenReader struct{}
 
-func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("out of words") }
+func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("translation failed") }
 
 func TestTranslate(t *testing.T) {
 	const asJSON = "Content-Type: application/json"
@@ -150,18 +150,18 @@ func TestTranslate(t *testing.T) {
 		want      target.Reason
 		err       string
 	}{
-		"JSON":               {says(answer(`{"healthy": 1}`, asJSON)), fromJSON, target.OK, ""},
-		"gzipped":            {says(answer(gzipped(`{"healthy": 1}`), asJSON, "Content-Encoding: gzip")), fromJSON, target.OK, ""},
-		"another type":       {says(answer("healthy 1\n", text)), fromJSON, target.Parse, "cannot translate the body: this is no JSON"},
-		"not JSON":           {says(answer("<html>", asJSON)), fromJSON, target.Parse, "cannot translate the body: invalid character"},
-		"not an exposition":  {says(answer(`{"a b c": 1}`, asJSON)), fromJSON, target.Parse, "line 1"},
-		"fails further on":   {says(answer("x", text)), fails, target.Parse, "cannot translate the body: out of words"},
-		"ends early":         {says(head(asJSON, "Content-Length: 100") + `{"healthy": `), fromJSON, target.Incomplete, "no whole HTTP answer: "},
-		"cannot be decoded":  {says(answer("{}", asJSON, "Content-Encoding: gzip")), fromJSON, target.Encoding, "cannot decode gzip"},
-		"too large":          {says(answer(`{"healthy": `+strings.Repeat(" ", 1<<20)+`1}`, asJSON)), fromJSON, target.TooLarge, "1048576 bytes"},
-		"too large, zipped":  {says(answer(gzipped(`{"healthy": `+strings.Repeat(" ", 1<<20)+`1}`), asJSON, "Content-Encoding: gzip")), fromJSON, target.TooLarge, "1048576 bytes"},
-		"translated endless": {says(answer("x", text)), endless, target.TooLarge, "1048576 bytes"},
-		"hangs":              {saysAndHangs(head(asJSON, "Content-Length: 100") + `{"healthy": `), fromJSON, target.Timeout, "the deadline passed before the answer ended"},
+		"JSON":               {responds(response(`{"healthy": 1}`, asJSON)), fromJSON, target.OK, ""},
+		"gzipped":            {responds(response(gzipped(`{"healthy": 1}`), asJSON, "Content-Encoding: gzip")), fromJSON, target.OK, ""},
+		"another type":       {responds(response("healthy 1\n", text)), fromJSON, target.Parse, "cannot translate the body: this is not JSON"},
+		"not JSON":           {responds(response("<html>", asJSON)), fromJSON, target.Parse, "cannot translate the body: invalid character"},
+		"not an exposition":  {responds(response(`{"a b c": 1}`, asJSON)), fromJSON, target.Parse, "line 1"},
+		"fails later":        {responds(response("x", text)), fails, target.Parse, "cannot translate the body: translation failed"},
+		"ends early":         {responds(head(asJSON, "Content-Length: 100") + `{"healthy": `), fromJSON, target.Incomplete, "incomplete HTTP response: "},
+		"cannot be decoded":  {responds(response("{}", asJSON, "Content-Encoding: gzip")), fromJSON, target.Encoding, "cannot decode gzip"},
+		"too large":          {responds(response(`{"healthy": `+strings.Repeat(" ", 1<<20)+`1}`, asJSON)), fromJSON, target.TooLarge, "1048576 bytes"},
+		"too large, zipped":  {responds(response(gzipped(`{"healthy": `+strings.Repeat(" ", 1<<20)+`1}`), asJSON, "Content-Encoding: gzip")), fromJSON, target.TooLarge, "1048576 bytes"},
+		"translated endless": {responds(response("x", text)), endless, target.TooLarge, "1048576 bytes"},
+		"hangs":              {respondsAndHangs(head(asJSON, "Content-Length: 100") + `{"healthy": `), fromJSON, target.Timeout, "the deadline passed before the response was complete"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestTranslate(t *testing.T) {
 				wantHealthy(t, a, "b")
 				got := a.Results[0].Outcome
 				if got.Reason != tt.want || (got.Err != nil) != (tt.err != "") || got.Err != nil && !strings.Contains(got.Err.Error(), tt.err) {
-					t.Errorf("the outcome is %+v, want %s with %q", got, tt.want, tt.err)
+					t.Errorf("got outcome %+v, want %s with %q", got, tt.want, tt.err)
 				}
 				if tt.want == target.OK {
 					wantHealthy(t, a, "a")

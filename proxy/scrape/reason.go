@@ -13,25 +13,25 @@ import (
 type tooLargeError int64
 
 func (e tooLargeError) Error() string {
-	return fmt.Sprintf("the body is over BODY_SIZE_LIMIT, which is %d bytes", int64(e))
+	return fmt.Sprintf("body exceeds BODY_SIZE_LIMIT=%d bytes", int64(e))
 }
 
 type statusError string
 
 func (e statusError) Error() string {
-	return fmt.Sprintf("the target answered %.80q, want status 200", string(e))
+	return fmt.Sprintf("the target returned status %.80q, expected 200", string(e))
 }
 
 type encodingError struct{ error }
 
 func (e encodingError) Unwrap() error { return e.error }
 
-// translateError is that of a body that Profile.Translate cannot use.
+// translateError is the error of a body that Profile.Translate cannot translate.
 type translateError struct{ error }
 
 func (e translateError) Unwrap() error { return e.error }
 
-// deadlineError is any error that came past the deadline of the scrape or the target.
+// deadlineError is any error that occurs after the deadline of the scrape or of the target.
 type deadlineError struct{ error }
 
 func (e deadlineError) Unwrap() error { return e.error }
@@ -40,41 +40,42 @@ type handshakeError struct{ error }
 
 func (e *handshakeError) Unwrap() error { return e.error }
 
-// notAskedError is that of a target for which no place became free. It is how many places
-// there are.
-type notAskedError int
+// notScrapedError is the error of a target that got no slot before the deadline. Its value is
+// the number of slots, MAX_IN_FLIGHT.
+type notScrapedError int
 
-func (e notAskedError) Error() string {
-	return fmt.Sprintf("the target was never asked: MAX_IN_FLIGHT is %d, and as many others were being asked until then", int(e))
+func (e notScrapedError) Error() string {
+	return fmt.Sprintf("the target was not scraped: MAX_IN_FLIGHT=%d other scrapes were in progress until then", int(e))
 }
 
-// WasAsked says whether a request to the target was begun.
-func (r Result) WasAsked() bool {
-	var notAsked notAskedError
-	return r.Target.Problem == nil && !errors.As(r.Outcome.Err, &notAsked)
+// WasScraped reports whether a request to the target was started.
+func (r Result) WasScraped() bool {
+	var notScraped notScrapedError
+	return r.Target.Problem == nil && !errors.As(r.Outcome.Err, &notScraped)
 }
 
-// late returns err, or if that says only that ctx has ended, what had not come by then.
-func late(ctx context.Context, err error, what string) error {
+// explainDeadline returns err, unless it only reports that ctx has ended. In that case, it
+// returns an error that names what had not happened by then.
+func explainDeadline(ctx context.Context, err error, what string) error {
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return errors.New("the deadline passed before " + what)
 	}
 	return err
 }
 
-// shortError keeps what a target sent from filling the log: net/http quotes lines of
-// any length.
-type shortError struct{ error }
+// truncatedError truncates an error message to 500 bytes, so that a target cannot fill the
+// log: net/http quotes lines of any length.
+type truncatedError struct{ error }
 
-func (e shortError) Error() string { return fmt.Sprintf("%.500s", e.error.Error()) }
+func (e truncatedError) Error() string { return fmt.Sprintf("%.500s", e.error.Error()) }
 
-func (e shortError) Unwrap() error { return e.error }
+func (e truncatedError) Unwrap() error { return e.error }
 
-// reasonOf puts an error of ask into the closed list. Past the deadline every
-// error is a timeout, whatever it says, unless the answer itself was at fault.
+// reasonOf returns the reason for an error of fetch. After the deadline, every error is a
+// timeout, unless the response itself was invalid.
 func reasonOf(err error) target.Reason {
 	var (
-		notAsked    notAskedError
+		notScraped  notScrapedError
 		deadline    deadlineError
 		translate   translateError
 		status      statusError
@@ -102,7 +103,7 @@ func reasonOf(err error) target.Reason {
 		return target.TooManySamples
 	case errors.As(err, &syntax):
 		return target.Parse
-	case errors.As(err, &notAsked), errors.As(err, &deadline):
+	case errors.As(err, &notScraped), errors.As(err, &deadline):
 		return target.Timeout
 	case errors.As(err, &translate):
 		return target.Parse

@@ -1,5 +1,5 @@
 package scrape
 
-// ViaHeader lists the instances that a scrape has passed, one value each. A proxy
-// that discovers itself, or two that discover each other, would scrape in circles.
+// ViaHeader lists the proxy instances that a scrape has passed through, one per value. It
+// detects loops of a proxy that discovers itself, or of several that discover each other.
 const ViaHeader = "X-Metrics-Proxy-Via"

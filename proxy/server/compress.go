@@ -11,11 +11,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// smallAnswer is the length up to which compressing an answer is not worth it.
-const smallAnswer = 1 << 10
+// smallResponse is the maximum length of a response that is not compressed, in bytes.
+const smallResponse = 1 << 10
 
-// encoders are those of one Server, to be used again. Each is for one answer at a
-// time.
+// encoders is a pool of encoders. Safe for concurrent use; each encoder serves one response
+// at a time.
 type encoders struct{ gzip, zstd sync.Pool }
 
 // encoder is a gzip.Writer or a zstd.Encoder.
@@ -24,9 +24,9 @@ type encoder interface {
 	Reset(io.Writer)
 }
 
-// take returns an encoder for the content coding, gzip or zstd, and how to give it
-// back.
-func (e *encoders) take(coding string, w io.Writer) (encoder, func()) {
+// get returns an encoder for the content coding, gzip or zstd, and a function that returns it
+// to the pool.
+func (e *encoders) get(coding string, w io.Writer) (encoder, func()) {
 	pool, make := &e.gzip, newGzip
 	if coding == "zstd" {
 		pool, make = &e.zstd, newZstd
@@ -40,18 +40,19 @@ func (e *encoders) take(coding string, w io.Writer) (encoder, func()) {
 }
 
 func newGzip() encoder {
-	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // errs on an unknown level only
+	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // fails only for an unknown level
 	return w
 }
 
 func newZstd() encoder {
-	w, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)) // errs on a bad option only
+	w, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)) // fails only for an invalid option
 	return w
 }
 
-// contentCoding chooses among gzip and zstd by an Accept-Encoding header: the one
-// with the highest q, the first of equals. It returns nothing for neither, and for
-// *: a client that does not name zstd may not know it.
+// contentCoding returns the coding that an Accept-Encoding header prefers: gzip or zstd,
+// whichever has the highest q, or the first of them if q is equal. It returns an empty string
+// if the header names neither. It ignores *, because a client that does not name zstd may not
+// support it.
 func contentCoding(accept string) string {
 	best, bestQ := "", 0.0
 	for clause := range strings.SplitSeq(accept, ",") {
@@ -71,8 +72,9 @@ func contentCoding(accept string) string {
 	return best
 }
 
-// writeEncoded writes what write gives to w, compressed if the client asks for it and
-// the answer is not small. write must give a small answer in one piece.
+// writeEncoded writes the output of write to w, compressed if the Accept-Encoding header
+// accepts that and the response is not small. write must write a small response in one call.
+// writeEncoded returns what write returns: the number of bytes before compression.
 func (e *encoders) writeEncoded(w http.ResponseWriter, accept string, write func(io.Writer) (int64, error)) (int64, error) {
 	w.Header().Add("Vary", "Accept, Accept-Encoding")
 	out := &encodedResponse{w: w, coding: contentCoding(accept), encoders: e}
@@ -83,22 +85,22 @@ func (e *encoders) writeEncoded(w http.ResponseWriter, accept string, write func
 	return n, err
 }
 
-// encodedResponse decides with the first piece whether to compress.
+// encodedResponse decides on the first write whether to compress.
 type encodedResponse struct {
 	w        http.ResponseWriter
 	coding   string // empty = none
 	encoders *encoders
-	enc      encoder // nil before the first piece, or for none
-	giveBack func()
+	enc      encoder // nil before the first write, or without compression
+	putBack  func()
 }
 
 func (r *encodedResponse) Write(p []byte) (int, error) {
 	if r.enc == nil && r.coding != "" {
-		if len(p) <= smallAnswer {
+		if len(p) <= smallResponse {
 			r.coding = ""
 		} else {
 			r.w.Header().Set("Content-Encoding", r.coding)
-			r.enc, r.giveBack = r.encoders.take(r.coding, r.w)
+			r.enc, r.putBack = r.encoders.get(r.coding, r.w)
 		}
 	}
 	if r.enc == nil {
@@ -111,6 +113,6 @@ func (r *encodedResponse) close() error {
 	if r.enc == nil {
 		return nil
 	}
-	defer r.giveBack()
+	defer r.putBack()
 	return r.enc.Close()
 }

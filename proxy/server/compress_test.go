@@ -35,7 +35,7 @@ func TestContentCoding(t *testing.T) {
 	}
 }
 
-// TestHeaderLines wants several lines of a header to count as one.
+// TestHeaderLines checks that several lines of a header count as one list.
 func TestHeaderLines(t *testing.T) {
 	pod, _ := newTarget(t, "a", "m{x=\""+strings.Repeat("long", 1000)+"\"} 1\n")
 	s, _, _ := newServer(t, pod)
@@ -45,16 +45,16 @@ func TestHeaderLines(t *testing.T) {
 	} {
 		w := get(t, s.Handler(), "/metrics", lines)
 		if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "application/openmetrics-text; version=1.0.0;") {
-			t.Errorf("%v: Content-Type is %q, want OpenMetrics", lines, got)
+			t.Errorf("%v: got Content-Type %q, want OpenMetrics", lines, got)
 		}
 		if got := w.Header().Get("Content-Encoding"); got != "gzip" {
-			t.Errorf("%v: Content-Encoding is %q, want gzip", lines, got)
+			t.Errorf("%v: got Content-Encoding %q, want gzip", lines, got)
 		}
 	}
 }
 
-// Each answer is compressed as asked, or not if it is small, with encoders that are
-// used again.
+// TestWriteEncoded checks that responses are compressed as requested, unless they are small,
+// and that encoders can be reused.
 func TestWriteEncoded(t *testing.T) {
 	var e encoders
 	for _, text := range []string{"", "small", strings.Repeat("long ", 1000), strings.Repeat("longer ", 1000)} {
@@ -65,17 +65,17 @@ func TestWriteEncoded(t *testing.T) {
 				return int64(n), err
 			})
 			if err != nil || n != int64(len(text)) {
-				t.Fatalf("%s: %d bytes, %v", coding, n, err)
+				t.Fatalf("%s: wrote %d bytes, error %v", coding, n, err)
 			}
 			want := coding
 			if len(text) < 1000 {
 				want = ""
 			}
 			if got := w.Header().Get("Content-Encoding"); got != want {
-				t.Errorf("%d bytes for %q: Content-Encoding %q, want %q", len(text), coding, got, want)
+				t.Errorf("%d bytes for %q: got Content-Encoding %q, want %q", len(text), coding, got, want)
 			}
 			if got := decode(t, want, w.Body); got != text {
-				t.Errorf("%d bytes for %q came out as %d", len(text), coding, len(got))
+				t.Errorf("%d bytes for %q were decoded to %d bytes", len(text), coding, len(got))
 			}
 		}
 	}

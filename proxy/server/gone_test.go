@@ -10,9 +10,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// TestClientGone wants a scrape that its client does not wait for to be counted as
-// broken, and nothing to be counted or logged of targets that did not answer because
-// nobody wanted them to.
+// TestClientGone checks that a scrape whose client has gone away is counted as broken, and
+// that outcomes of its targets, which were canceled, are neither counted nor logged.
 func TestClientGone(t *testing.T) {
 	for level, want := range map[slog.Level][][]string{
 		slog.LevelInfo:  nil,
@@ -26,13 +25,13 @@ func TestClientGone(t *testing.T) {
 		t.Cleanup(srv.Close)
 		s, _, log := newServer(t, &target.Target{ID: "a", URL: srv.URL})
 		if level == slog.LevelDebug {
-			debugged(s, log)
+			logDebug(s, log)
 		}
 		w := httptest.NewRecorder()
 		s.Handler().ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil))
 		wantLines(t, "at level "+level.String(), log.take(), want...)
 		if w.Body.Len() > 0 {
-			t.Errorf("nobody was answered %q", w.Body)
+			t.Errorf("wrote %q to a client that has gone away", w.Body)
 		}
 		wantScrapes(t, s, map[string]float64{"broken": 1})
 		got := counted(t, s)

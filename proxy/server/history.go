@@ -11,12 +11,12 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// maxSelections bounds the selections of a route that have a history.
+// maxSelections is the maximum number of selections of a route that have a history.
 const maxSelections = 32
 
-// histories are what a route learns from its scrapes. Safe for concurrent use.
+// histories holds the state that a route keeps between scrapes. Safe for concurrent use.
 type histories struct {
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	selections map[string]*history
 	refusals   map[string]lastRefusal // by outcome
 }
@@ -25,15 +25,15 @@ func newHistories() *histories {
 	return &histories{selections: map[string]*history{}, refusals: map[string]lastRefusal{}}
 }
 
-// of returns the history of a selection. One that has been unused for longest is
-// forgotten for a new one where there are too many.
+// of returns the history of a selection, which it creates if necessary. If there are too many,
+// it evicts the least recently used one.
 func (h *histories) of(selection string) *history {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	known := h.selections[selection]
 	if known == nil {
 		if len(h.selections) >= maxSelections {
-			h.forgetOldest()
+			h.evictOldest()
 		}
 		known = &history{conflicts: map[exposition.Format]map[conflict]bool{}}
 		h.selections[selection] = known
@@ -42,8 +42,8 @@ func (h *histories) of(selection string) *history {
 	return known
 }
 
-// forgetOldest expects mu to be held.
-func (h *histories) forgetOldest() {
+// evictOldest removes the least recently used history. The caller holds mu.
+func (h *histories) evictOldest() {
 	oldest, usedAt := "", time.Time{}
 	for selection, known := range h.selections {
 		if usedAt.IsZero() || known.usedAt.Before(usedAt) {
@@ -53,26 +53,26 @@ func (h *histories) forgetOldest() {
 	delete(h.selections, oldest)
 }
 
-// history is what the scrapes of one selection leave for the next one: only changes are
-// logged, and how long writing took sets how long targets have.
+// history is the state that the scrapes of one selection keep for the next one. It serves to
+// log only changes, and to derive the deadline of targets from the recent write time.
 type history struct {
 	usedAt    time.Time    // guarded by histories.mu
-	writeTime atomic.Int64 // nanoseconds that recent responses took to be merged and written
+	writeTime atomic.Int64 // nanoseconds that it took to merge and write recent responses
 
-	mu        sync.Mutex                              // guards what follows
+	mu        sync.Mutex                              // guards the fields below
 	outcomes  map[string]outcome                      // of the last scrape, by target ID; nil before the first
-	conflicts map[exposition.Format]map[conflict]bool // of the last scrape in each format, of which there are few
+	conflicts map[exposition.Format]map[conflict]bool // of the last scrape in each format; there are few formats
 }
 
-// outcome is what came of one target at the last scrape. It is a copy that keeps no
-// memory of a response alive.
+// outcome is the outcome of one target in the last scrape. It is a copy that does not keep
+// the memory of a response alive.
 type outcome struct {
 	target *target.Target
 	target.Outcome
 }
 
-// down is why the target is reported as down, or empty if it is not. That a terminating
-// target fails is expected, and not reported.
+// down returns the reason why the target is reported as down, or an empty string if it is not.
+// The failure of a terminating target is expected, and not reported.
 func (o outcome) down() target.Reason {
 	if o.Reason == target.OK || o.target.Terminating {
 		return ""
@@ -80,7 +80,7 @@ func (o outcome) down() target.Reason {
 	return o.Reason
 }
 
-// downIn is down for a target that may not have been there.
+// downIn returns down for the target with this ID, or an empty string if it has no outcome.
 func downIn(outcomes map[string]outcome, id string) target.Reason {
 	if o, ok := outcomes[id]; ok {
 		return o.down()
@@ -100,7 +100,8 @@ func outcomesOf(results []scrape.Result) map[string]outcome {
 	return outcomes
 }
 
-// replace stores what a scrape in a format has found, and returns what the one before had.
+// replace stores the outcomes and conflicts of a scrape in a format. It returns the previous
+// outcomes, and the previous conflicts in that format.
 func (h *history) replace(outcomes map[string]outcome, format exposition.Format, conflicts map[conflict]bool) (map[string]outcome, map[conflict]bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -125,9 +126,9 @@ func (h *history) counts() (up, down int, ok bool) {
 	return up, down, h.outcomes != nil
 }
 
-// noteWriteTime keeps the recent time to merge and write: it follows a rise at once and a
-// fall gradually.
-func (h *history) noteWriteTime(d time.Duration) {
+// recordWriteTime updates the recent time to merge and write. It follows an increase
+// immediately and a decrease gradually.
+func (h *history) recordWriteTime(d time.Duration) {
 	before := time.Duration(h.writeTime.Load())
 	h.writeTime.Store(int64(max(d, (before+d)/2)))
 }

@@ -11,16 +11,16 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// metrics are the proxy's own.
+// metrics holds the proxy's own metrics.
 type metrics struct {
 	outcomes       *prometheus.CounterVec // by reason
 	targetDuration prometheus.Histogram
 	targetBytes    prometheus.Counter
 	samples        prometheus.Gauge
 	conflicts      *prometheus.CounterVec // by kind
-	answers        *prometheus.CounterVec // by outcome
-	answerDuration prometheus.Histogram
-	answerBytes    prometheus.Counter
+	scrapes        *prometheus.CounterVec // by outcome
+	scrapeDuration prometheus.Histogram
+	scrapeBytes    prometheus.Counter
 	mergeDuration  prometheus.Histogram
 }
 
@@ -38,21 +38,21 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "metrics_proxy_" + name, Help: help}, value)
 	}
 	m := metrics{
-		outcomes:       counter("target_scrapes_total", "Targets of scrapes, by what came of asking them.", "reason"),
-		targetDuration: histogram("target_scrape_duration_seconds", "Time from the request to a target to its checked answer. Targets that were not asked are left out."),
-		targetBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_target_bytes_total", Help: "Bytes read of targets' bodies, decoded."}),
-		samples:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "metrics_proxy_samples", Help: "Samples of targets in the last answer."}),
-		conflicts:      counter("conflicts_total", "What merging had to resolve: families written as untyped (type), labels renamed (label), samples dropped as duplicates (duplicate), as another up of the target (up) or for a timestamp that the answer cannot carry (timestamp).", "kind"),
-		answers:        counter("scrapes_total", "Scrapes of this proxy: answered whole, broken off by the client, refused because there were too many, in a circle (loop), or before the pods were known (not_ready).", "outcome"),
-		answerDuration: histogram("scrape_duration_seconds", "Time from a request to the end of its answer."),
-		answerBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_scrape_bytes_total", Help: "Bytes of answers written."}),
-		mergeDuration:  histogram("merge_duration_seconds", "Time to merge the answers of all targets, without writing them."),
+		outcomes:       counter("target_scrapes_total", "Scrapes of targets, by reason; ok for a success.", "reason"),
+		targetDuration: histogram("target_scrape_duration_seconds", "Duration of scrapes of targets, from the request until the response is validated. Targets that were not scraped are not included."),
+		targetBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_target_bytes_total", Help: "Bytes read of the response bodies of targets, decoded."}),
+		samples:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "metrics_proxy_samples", Help: "Samples of targets in the last response."}),
+		conflicts:      counter("conflicts_total", "Conflicts that the merge resolved, by kind: families written as untyped (type), labels renamed (label), and samples dropped because they are duplicates (duplicate), another up of the target (up), or have a timestamp that the response format cannot carry (timestamp).", "kind"),
+		scrapes:        counter("scrapes_total", "Scrapes of this proxy, by outcome: complete response (whole), aborted by the client (broken), refused because of too many concurrent scrapes (refused), refused because the scrape is in a loop (loop), or refused before the pods are known (not_ready).", "outcome"),
+		scrapeDuration: histogram("scrape_duration_seconds", "Duration of scrapes of this proxy, from the request to the end of the response."),
+		scrapeBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_scrape_bytes_total", Help: "Bytes of responses written, before compression."}),
+		mergeDuration:  histogram("merge_duration_seconds", "Time to merge the responses of all targets, without writing the result."),
 	}
 	r.MustRegister(
-		m.outcomes, m.targetDuration, m.targetBytes, m.samples, m.conflicts, m.answers, m.answerDuration, m.answerBytes, m.mergeDuration,
+		m.outcomes, m.targetDuration, m.targetBytes, m.samples, m.conflicts, m.scrapes, m.scrapeDuration, m.scrapeBytes, m.mergeDuration,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		gauge("discovery_targets", "Targets known.", func() float64 { return float64(len(d.Targets())) }),
-		gauge("discovery_ready", "1 once the first list of pods is complete, else 0.", func() float64 {
+		gauge("discovery_targets", "Number of discovered targets.", func() float64 { return float64(len(d.Targets())) }),
+		gauge("discovery_ready", "1 if the first list of pods is complete, 0 otherwise.", func() float64 {
 			if d.Ready() != nil {
 				return 0
 			}
@@ -66,17 +66,17 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 		m.conflicts.WithLabelValues(string(kind))
 	}
 	for _, outcome := range []string{"whole", "broken", "refused", "loop", "not_ready"} {
-		m.answers.WithLabelValues(outcome)
+		m.scrapes.WithLabelValues(outcome)
 	}
 	return m
 }
 
-// gathered counts what the targets gave.
+// gathered counts the outcomes, samples and conflicts of a scrape.
 func (m *metrics) gathered(answer scrape.Answer) {
 	samples := 0
 	for _, r := range answer.Results {
 		m.outcomes.WithLabelValues(string(r.Outcome.Reason)).Inc()
-		if r.WasAsked() {
+		if r.WasScraped() {
 			m.targetDuration.Observe(r.Outcome.Duration.Seconds())
 		}
 		m.targetBytes.Add(float64(r.Outcome.Bytes))
@@ -89,13 +89,13 @@ func (m *metrics) gathered(answer scrape.Answer) {
 	}
 }
 
-// answered counts an answer that was written, or broke off with err.
-func (m *metrics) answered(start time.Time, written int64, err error) {
+// served counts a response. err is the error of writing it, if any.
+func (m *metrics) served(start time.Time, written int64, err error) {
 	outcome := "whole"
 	if err != nil {
 		outcome = "broken"
 	}
-	m.answers.WithLabelValues(outcome).Inc()
-	m.answerBytes.Add(float64(written))
-	m.answerDuration.Observe(time.Since(start).Seconds())
+	m.scrapes.WithLabelValues(outcome).Inc()
+	m.scrapeBytes.Add(float64(written))
+	m.scrapeDuration.Observe(time.Since(start).Seconds())
 }

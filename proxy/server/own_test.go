@@ -15,8 +15,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// counted reads the own metrics: counters, gauges, and what histograms counted, by
-// name and label values.
+// counted returns the values of the own metrics by name and label values: counters, gauges,
+// and the counts of histograms.
 func counted(t *testing.T, s *Server) map[string]float64 {
 	t.Helper()
 	families, err := s.opts.Registry.Gather()
@@ -36,16 +36,16 @@ func counted(t *testing.T, s *Server) map[string]float64 {
 	return values
 }
 
-// scrapeOutcomes is what can come of a scrape of the proxy.
+// scrapeOutcomes are the possible outcomes of a scrape of the proxy.
 var scrapeOutcomes = []string{"whole", "broken", "refused", "loop", "not_ready"}
 
-// wantScrapes wants so many scrapes of each outcome to be counted, and none of others.
+// wantScrapes checks the number of scrapes counted by outcome. A missing outcome means 0.
 func wantScrapes(t *testing.T, s *Server, want map[string]float64) {
 	t.Helper()
 	got := counted(t, s)
 	for _, outcome := range scrapeOutcomes {
 		if n := got["metrics_proxy_scrapes_total "+outcome]; n != want[outcome] {
-			t.Errorf("%g scrapes were counted as %s, want %g", n, outcome, want[outcome])
+			t.Errorf("got %g scrapes counted as %s, want %g", n, outcome, want[outcome])
 		}
 	}
 }
@@ -67,22 +67,22 @@ func TestOwnMetricsLint(t *testing.T) {
 	}
 }
 
-// TestSeriesFromTheStart wants every series to be there before it counts: a rate
-// needs a first value.
+// TestSeriesFromTheStart checks that every series exists from the start with the value 0,
+// because a rate needs a first value.
 func TestSeriesFromTheStart(t *testing.T) {
 	s, d, _ := newServer(t)
 	d.problem = errors.New("not yet")
 	var want []string
 	reasons := target.Reasons()
 	if len(reasons) < 13 {
-		t.Errorf("there are %d reasons", len(reasons))
+		t.Errorf("got %d reasons, want at least 13", len(reasons))
 	}
 	for _, reason := range reasons {
 		want = append(want, "metrics_proxy_target_scrapes_total "+string(reason))
 	}
 	kinds := exposition.ConflictKinds()
 	if len(kinds) < 4 {
-		t.Errorf("there are %d kinds of conflicts", len(kinds))
+		t.Errorf("got %d kinds of conflicts, want at least 4", len(kinds))
 	}
 	for _, kind := range kinds {
 		want = append(want, "metrics_proxy_conflicts_total "+string(kind))
@@ -98,7 +98,7 @@ func TestSeriesFromTheStart(t *testing.T) {
 	got := counted(t, s)
 	for _, series := range want {
 		if value, ok := got[series]; !ok || value != 0 {
-			t.Errorf("%s: %g, there: %t, want 0", series, value, ok)
+			t.Errorf("%s: got %g, exists: %t, want 0", series, value, ok)
 		}
 		delete(got, series)
 	}
@@ -114,14 +114,14 @@ func TestSeriesFromTheStart(t *testing.T) {
 	}
 }
 
-// TestCounts compares the own metrics with what two scrapes did.
+// TestCounts compares the own metrics with the results of several scrapes.
 func TestCounts(t *testing.T) {
 	const conflicts = "# TYPE m counter\nm 1\nm 1\nm 1\nn{pod=\"x\"} 1\nup 1\n"
 	a, _ := newTarget(t, "a", conflicts)
 	b, _ := newTarget(t, "b", "# TYPE m gauge\nm 2\n")
 	bad, _ := newTarget(t, "bad", "<html>")
 	s, _, _ := newServer(t, a, b, bad)
-	answered := get(t, s.Handler(), "/metrics", nil).Body.Len()
+	written := get(t, s.Handler(), "/metrics", nil).Body.Len()
 	get(t, s.Handler(), "/metrics", nil)
 	for _, targets := range [][]*target.Target{nil, {a}} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
@@ -141,9 +141,9 @@ func TestCounts(t *testing.T) {
 		"metrics_proxy_conflicts_total label":          3,
 		"metrics_proxy_conflicts_total duplicate":      6,
 		"metrics_proxy_conflicts_total up":             3,
-		"metrics_proxy_scrapes_total whole":            3, // there was nothing to write in the third
+		"metrics_proxy_scrapes_total whole":            3, // the third one had nothing to write
 		"metrics_proxy_scrapes_total broken":           1,
-		"metrics_proxy_scrape_bytes_total":             float64(2 * answered),
+		"metrics_proxy_scrape_bytes_total":             float64(2 * written),
 		"metrics_proxy_scrape_duration_seconds":        4,
 		"metrics_proxy_merge_duration_seconds":         4,
 		"metrics_proxy_discovery_targets":              3,
@@ -155,14 +155,14 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// brokenWriter is a client that is gone when the answer is written.
+// brokenWriter is a client that has gone away when the response is written.
 type brokenWriter struct{ http.ResponseWriter }
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
 
-// TestDurationsOfAsked wants no duration of a target that was never asked, because others
-// took all places until the deadline.
-func TestDurationsOfAsked(t *testing.T) {
+// TestDurationsOfScraped checks that no duration is counted for a target that was not scraped
+// because others held all slots until the deadline.
+func TestDurationsOfScraped(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(srv.Close)
 	s, _, log := newServer(t, &target.Target{ID: "a", URL: srv.URL}, &target.Target{ID: "b", URL: srv.URL}, malformed())
@@ -178,7 +178,7 @@ func TestDurationsOfAsked(t *testing.T) {
 			t.Errorf("%s is %g, want %g", series, got[series], want)
 		}
 	}
-	if lines := strings.Join(log.take(), ""); strings.Count(lines, "never asked: MAX_IN_FLIGHT is 1") != 1 {
-		t.Errorf("logged %q, want one that tells why it was never asked", lines)
+	if lines := strings.Join(log.take(), ""); strings.Count(lines, "was not scraped: MAX_IN_FLIGHT=1 other scrapes") != 1 {
+		t.Errorf("logged %q, want one line with the reason why a target was not scraped", lines)
 	}
 }

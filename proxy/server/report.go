@@ -10,12 +10,12 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// maxLines bounds the changes that are logged for one scrape.
+// maxLines is the maximum number of changes that are logged for one scrape.
 const maxLines = 100
 
-// report counts the outcomes, and logs each that is another than at the scrape before,
-// and each conflict that was not there at the scrape before in this format: another
-// format has others. That a terminating pod no longer answers is no news.
+// report counts the outcomes and conflicts. It logs each outcome that differs from the
+// previous scrape, and each conflict that the previous scrape in this format did not have,
+// because the conflicts depend on the format. A failure of a terminating pod is not logged.
 func (s *Server) report(h *history, answer scrape.Answer, format exposition.Format) {
 	s.metrics.gathered(answer)
 	outcomes := outcomesOf(answer.Results)
@@ -45,7 +45,7 @@ func (s *Server) report(h *history, answer scrape.Answer, format exposition.Form
 		}
 	}
 	if lines > maxLines {
-		s.opts.Logger.Warn("more changes than are logged", "changes", lines, "logged", maxLines)
+		s.opts.Logger.Warn("further changes are not logged", "changes", lines, "logged", maxLines)
 	}
 }
 
@@ -58,8 +58,8 @@ func logOutcome(log *slog.Logger, r scrape.Result, before target.Reason) {
 	log.Warn("target is down", "reason", r.Outcome.Reason, "err", r.Outcome.Err, "duration", r.Outcome.Duration, "bytes", r.Outcome.Bytes)
 }
 
-// conflict is what had to be resolved in one family, with the names of five of the
-// targets concerned.
+// conflict is a conflict that the merge resolved in one family, with the names of up to five of
+// the affected targets.
 type conflict struct {
 	kind            exposition.ConflictKind
 	family, targets string

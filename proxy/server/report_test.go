@@ -16,7 +16,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// answerOf is what a scrape found of web-0, and of web-1 and so on.
+// answerOf returns the answer of a scrape with these outcomes of web-0, web-1 and so on.
 func answerOf(reasons ...target.Reason) scrape.Answer {
 	answer := scrape.Answer{Merged: exposition.Merge(exposition.Format{}, nil)}
 	for i, reason := range reasons {
@@ -30,7 +30,7 @@ func answerOf(reasons ...target.Reason) scrape.Answer {
 	return answer
 }
 
-// terminating is the same, of pods that are going away.
+// terminating returns the same for terminating pods.
 func terminating(reasons ...target.Reason) scrape.Answer {
 	answer := answerOf(reasons...)
 	for _, r := range answer.Results {
@@ -39,7 +39,7 @@ func terminating(reasons ...target.Reason) scrape.Answer {
 	return answer
 }
 
-// step is one scrape of several, and the lines that are logged of it.
+// step is one of several scrapes, with the expected log lines.
 type step struct {
 	name   string
 	answer scrape.Answer
@@ -55,7 +55,7 @@ func wantSteps(t *testing.T, steps []step) {
 	}
 }
 
-// TestReport wants changes to be logged, and nothing else.
+// TestReport checks that only changes are logged.
 func TestReport(t *testing.T) {
 	who := []string{"namespace=ns", "pod=web-0", "url=http://10.0.0.1/metrics"}
 	down := func(reason string) [][]string {
@@ -71,7 +71,7 @@ func TestReport(t *testing.T) {
 		{"another reason", answerOf(target.Parse), down("parse")},
 		{"up again", answerOf(target.OK), upAgain("parse")},
 		{"still up", answerOf(target.OK), nil},
-		{"down anew", answerOf(target.Parse), down("parse")},
+		{"down again", answerOf(target.Parse), down("parse")},
 		{"gone", answerOf(), nil},
 		{"back and down", answerOf(target.Parse), down("parse")},
 		{"gone", answerOf(), nil},
@@ -92,7 +92,7 @@ func TestReport(t *testing.T) {
 	})
 }
 
-// merged is what a scrape in a format found of pods with these bodies.
+// merged returns the answer of a scrape of pods with these bodies, in a format.
 func merged(t *testing.T, format exposition.Format, bodies ...string) scrape.Answer {
 	t.Helper()
 	answer := answerOf()
@@ -111,8 +111,8 @@ func merged(t *testing.T, format exposition.Format, bodies ...string) scrape.Ans
 	return answer
 }
 
-// TestReportConflicts wants what had to be resolved to be logged, with its family and
-// targets, when it is another than before.
+// TestReportConflicts checks that a conflict is logged with its family and targets if the
+// previous scrape did not have it.
 func TestReportConflicts(t *testing.T) {
 	merged := func(bodies ...string) scrape.Answer { return merged(t, exposition.Format{}, bodies...) }
 	const (
@@ -127,7 +127,7 @@ func TestReportConflicts(t *testing.T) {
 		{"agree", merged(counter, counter), nil},
 		{"disagree", merged(counter, gauge), [][]string{line("type", "m", `"ns/web-0, ns/web-1"`)}},
 		{"still", merged(counter, gauge), nil},
-		{"on more", merged(counter+twice, gauge), [][]string{line("duplicate", "n", "ns/web-0")}},
+		{"and a duplicate", merged(counter+twice, gauge), [][]string{line("duplicate", "n", "ns/web-0")}},
 		{"as before, with more samples", merged(counter+twice+"n 1\n", gauge), nil},
 		{"the same family in another way", merged(counter+twice+named, gauge), [][]string{line("label", "n", "ns/web-0")}},
 		{"the same of another target", merged(counter, gauge+twice), [][]string{line("duplicate", "n", "ns/web-1")}},
@@ -140,8 +140,8 @@ func TestReportConflicts(t *testing.T) {
 	})
 }
 
-// TestReportConflictsOfFormats wants a conflict to be news if it is new in its format,
-// whatever other clients ask for meanwhile.
+// TestReportConflictsOfFormats checks that a conflict is logged if it is new in its format,
+// regardless of scrapes in other formats.
 func TestReportConflictsOfFormats(t *testing.T) {
 	const demoted = "# TYPE m gauge\nm 1\n# TYPE m_total counter\nm_total 1\n" // in OpenMetrics only
 	openMetrics := exposition.Negotiate("application/openmetrics-text;version=1.0.0")
@@ -165,8 +165,8 @@ func TestReportConflictsOfFormats(t *testing.T) {
 	}
 }
 
-// TestReportLimit wants no more lines of one scrape than somebody can read, and to be
-// told how many there would have been. What is not logged is no news later, either.
+// TestReportLimit checks that the number of lines per scrape is limited, and that the total is
+// logged. Changes that are not logged are not logged later either.
 func TestReportLimit(t *testing.T) {
 	all := func(n int, reason target.Reason) scrape.Answer {
 		return answerOf(slices.Repeat([]target.Reason{reason}, n)...)
@@ -180,22 +180,22 @@ func TestReportLimit(t *testing.T) {
 		return answer
 	}
 	s, _, log := newServer(t)
-	const summary = `msg="more changes than are logged"`
+	const summary = `msg="further changes are not logged"`
 	for _, step := range []struct {
 		name        string
 		answer      scrape.Answer
 		want        int
-		text        string // in each of them
+		text        string // in each line
 		wantSummary string
 	}{
-		{"as many as may be", all(100, target.Timeout), 100, "reason=timeout", ""},
+		{"as many as allowed", all(100, target.Timeout), 100, "reason=timeout", ""},
 		{"no change", all(100, target.Timeout), 0, "", ""},
 		{"one too many", all(101, target.Parse), 100, "reason=parse", "changes=101 logged=100"},
 		{"no change", all(101, target.Parse), 0, "", ""},
 		{"far too many, up again", all(101, target.OK), 100, "up again", "changes=101 logged=100"},
 		{"far too many", all(5000, target.TLS), 100, "reason=tls", "changes=5000 logged=100"},
 		{"terminating ones do not count", terminating(slices.Repeat([]target.Reason{target.Connect}, 5000)...), 0, "", ""},
-		{"as many as may be, and a conflict", withConflict(all(100, target.Status)), 100, "reason=status", "changes=101 logged=100"},
+		{"as many as allowed, and a conflict", withConflict(all(100, target.Status)), 100, "reason=status", "changes=101 logged=100"},
 		{"no change", withConflict(all(100, target.Status)), 0, "", ""},
 	} {
 		s.report(metricsHistory(s), step.answer, exposition.Format{})
@@ -203,22 +203,22 @@ func TestReportLimit(t *testing.T) {
 		if step.wantSummary != "" {
 			last := got[len(got)-1]
 			if !strings.Contains(last, "level=WARN "+summary+" "+step.wantSummary) {
-				t.Errorf("%s: the last line is %q, want %s", step.name, last, step.wantSummary)
+				t.Errorf("%s: got last line %q, want %s", step.name, last, step.wantSummary)
 			}
 			got = got[:len(got)-1]
 		}
 		if len(got) != step.want {
-			t.Errorf("%s: %d lines, want %d", step.name, len(got), step.want)
+			t.Errorf("%s: got %d lines, want %d", step.name, len(got), step.want)
 		}
 		for _, line := range got {
 			if !strings.Contains(line, step.text) || strings.Contains(line, summary) {
-				t.Errorf("%s: a line is %q, want %q", step.name, line, step.text)
+				t.Errorf("%s: got line %q, want %q", step.name, line, step.text)
 			}
 		}
 	}
 }
 
-// TestReportIsNotLocked wants a log that is slow to keep no other scrape waiting.
+// TestReportIsNotLocked checks that a slow log does not block other scrapes.
 func TestReportIsNotLocked(t *testing.T) {
 	s, _, log := newServer(t)
 	locks := []*sync.Mutex{&s.routes[0].histories.mu, &metricsHistory(s).mu}
@@ -234,11 +234,11 @@ func TestReportIsNotLocked(t *testing.T) {
 	s.report(metricsHistory(s), answerOf(target.Timeout, target.OK), exposition.Format{})
 	s.report(metricsHistory(s), answerOf(target.OK, target.Timeout), exposition.Format{})
 	if got := len(log.take()); got != 3 {
-		t.Errorf("%d lines, want 3", got)
+		t.Errorf("got %d lines, want 3", got)
 	}
 }
 
-// whileLogging calls check at each line.
+// whileLogging calls check for each line.
 type whileLogging struct {
 	slog.Handler
 	check func()

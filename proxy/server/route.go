@@ -7,25 +7,24 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// route is one row of the route table. It scrapes if targets is set; else it has a
+// route is one row of the route table. It scrapes if targets is set; otherwise it has a
 // handler.
 type route struct {
-	pattern string // of http.ServeMux
+	pattern string // in the syntax of http.ServeMux
 	handler http.HandlerFunc
 
-	// targets selects what to scrape for a request. A refusalError is the response
-	// otherwise.
+	// targets selects the targets to scrape for a request, or returns a refusalError.
 	targets   func(*http.Request) (selection, error)
-	histories *histories // of its selections
+	histories *histories // of the selections of the route
 }
 
-// selection is what one request wants scraped.
+// selection is the set of targets that one request scrapes.
 type selection struct {
-	name    string                  // what is learned from scrapes is kept apart by it, within the route
-	targets func() []*target.Target // known now, in the order of the response
+	name    string                  // key of its history, within the route
+	targets func() []*target.Target // the current targets, in the order of the response
 }
 
-// Handler serves the route table of PORT.
+// Handler returns the handler of PORT, which serves the route table.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range s.routes {
@@ -34,8 +33,8 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// handlerOf guards a route that scrapes. Probes are not guarded: a kubelet has no
-// credentials.
+// handlerOf returns the handler of a route. If the route scrapes, Options.Guard wraps it.
+// Probes are not guarded, because a kubelet has no credentials.
 func (s *Server) handlerOf(r route) http.Handler {
 	if r.targets == nil {
 		return r.handler

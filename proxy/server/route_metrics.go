@@ -2,12 +2,12 @@ package server
 
 import "net/http"
 
-// metricsRoute is /metrics: all targets, merged.
+// metricsRoute returns the route /metrics: the merged exposition of all targets.
 func (s *Server) metricsRoute() route {
 	return route{pattern: "GET /metrics", histories: newHistories(), targets: func(*http.Request) (selection, error) {
 		if err := s.opts.Discovery.Known(); err != nil {
 			// A response without the targets would end all their series.
-			return selection{}, refusalError{http.StatusServiceUnavailable, "not_ready", "no answer yet: " + err.Error()}
+			return selection{}, refusalError{http.StatusServiceUnavailable, "not_ready", "not ready: " + err.Error()}
 		}
 		return selection{targets: s.opts.Discovery.Targets}, nil
 	}}

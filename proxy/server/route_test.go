@@ -11,13 +11,13 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// selectRoute adds a route that scrapes the targets which the query parameter names.
+// selectRoute adds a route that scrapes the target that the query parameter name selects.
 func selectRoute(s *Server, pattern string, targets map[string]*target.Target) *histories {
 	r := route{pattern: pattern, histories: newHistories(), targets: func(r *http.Request) (selection, error) {
 		name := r.URL.Query().Get("name")
 		one, ok := targets[name]
 		if !ok {
-			return selection{}, refusalError{http.StatusNotFound, "refused", "there is no " + name}
+			return selection{}, refusalError{http.StatusNotFound, "refused", "unknown target " + name}
 		}
 		return selection{name, func() []*target.Target { return []*target.Target{one} }}, nil
 	}}
@@ -25,12 +25,13 @@ func selectRoute(s *Server, pattern string, targets map[string]*target.Target) *
 	return r.histories
 }
 
-// Each selection of each route has a history of its own: what one has found is no change
-// for another, and a client that reads slowly costs the targets of others no time.
-func TestHistoriesAreApart(t *testing.T) {
+// TestHistoriesAreSeparate checks that each selection of each route has its own history: an
+// outcome of one is not a change for another, and a slow client of one does not reduce the
+// time of the targets of another.
+func TestHistoriesAreSeparate(t *testing.T) {
 	a, _ := newTarget(t, "a", "m 1\n")
 	down := malformed()
-	down.ID = a.ID // the same endpoint by another route
+	down.ID = a.ID // the same endpoint in another route
 	s, _, log := newServer(t, a)
 	first := selectRoute(s, "GET /first", map[string]*target.Target{"up": a, "down": down})
 	second := selectRoute(s, "GET /second", map[string]*target.Target{"down": down})
@@ -38,32 +39,33 @@ func TestHistoriesAreApart(t *testing.T) {
 	scrapeAll := func() {
 		for _, path := range []string{"/metrics", "/first?name=up", "/first?name=down", "/second?name=down"} {
 			if w := get(t, handler, path, nil); w.Code != http.StatusOK {
-				t.Errorf("%s answers %d %s", path, w.Code, w.Body)
+				t.Errorf("%s returns %d %s", path, w.Code, w.Body)
 			}
 		}
 	}
 	scrapeAll()
 	down1 := []string{"level=WARN", `msg="target is down"`}
-	wantLines(t, "at first", log.take(), down1, down1)
+	wantLines(t, "first scrape", log.take(), down1, down1)
 	for range 3 {
 		scrapeAll()
 	}
-	wantLines(t, "when nothing has changed", log.take())
+	wantLines(t, "without changes", log.take())
 
-	metricsHistory(s).noteWriteTime(time.Second)
-	first.of("up").noteWriteTime(2 * time.Second)
+	metricsHistory(s).recordWriteTime(time.Second)
+	first.of("up").recordWriteTime(2 * time.Second)
 	for _, h := range []*history{first.of("down"), second.of("down")} {
 		if got := time.Duration(h.writeTime.Load()); got >= time.Second {
-			t.Errorf("a write time of %s was learned from another selection", got)
+			t.Errorf("a write time of %s was recorded for another selection", got)
 		}
 	}
 	// /-/ready is about /metrics.
 	if w := get(t, handler, "/-/ready", nil); w.Body.String() != "metrics-proxy is ready: 1 targets, 1 of 1 up at the last scrape.\n" {
-		t.Errorf("/-/ready answers %q", w.Body)
+		t.Errorf("/-/ready returns %q", w.Body)
 	}
 }
 
-// A selection that cannot be made is refused as it says, and logged once for each route.
+// TestRefusedSelection checks that a request without a valid selection is refused with the
+// message of its refusalError, and that this is logged once for each route.
 func TestRefusedSelection(t *testing.T) {
 	s, _, log := newServer(t)
 	selectRoute(s, "GET /first", nil)
@@ -71,11 +73,11 @@ func TestRefusedSelection(t *testing.T) {
 	handler := s.Handler()
 	for i := range 3 {
 		for _, path := range []string{"/first?name=x", "/second?name=y"} {
-			if w := get(t, handler, path, nil); w.Code != http.StatusNotFound || w.Body.String() != "there is no "+path[len(path)-1:]+"\n" {
-				t.Errorf("%s answers %d %q", path, w.Code, w.Body)
+			if w := get(t, handler, path, nil); w.Code != http.StatusNotFound || w.Body.String() != "unknown target "+path[len(path)-1:]+"\n" {
+				t.Errorf("%s returns %d %q", path, w.Code, w.Body)
 			}
 		}
-		want := [][]string{{"scrape refused", "there is no x"}, {"scrape refused", "there is no y"}}
+		want := [][]string{{"scrape refused", "unknown target x"}, {"scrape refused", "unknown target y"}}
 		if i > 0 {
 			want = nil
 		}
@@ -83,14 +85,14 @@ func TestRefusedSelection(t *testing.T) {
 	}
 }
 
-// The guard stands before each route that scrapes, and before no probe.
+// TestGuard checks that the guard wraps each route that scrapes, but no probe.
 func TestGuard(t *testing.T) {
 	a, last := newTarget(t, "a", "m 1\n")
 	s, _, _ := newServer(t, a)
 	s.opts.Guard = func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") == "" {
-				http.Error(w, "who are you?", http.StatusUnauthorized)
+				http.Error(w, "no credentials", http.StatusUnauthorized)
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -99,10 +101,10 @@ func TestGuard(t *testing.T) {
 	selectRoute(s, "GET /other", map[string]*target.Target{"": a})
 	for path, want := range map[string]int{"/metrics": http.StatusUnauthorized, "/other": http.StatusUnauthorized, "/-/healthy": http.StatusOK, "/-/ready": http.StatusOK} {
 		if w := get(t, s.Handler(), path, nil); w.Code != want {
-			t.Errorf("without credentials %s answers %d, want %d", path, w.Code, want)
+			t.Errorf("without credentials %s returns %d, want %d", path, w.Code, want)
 		}
 		if w := get(t, s.Handler(), path, http.Header{"Authorization": {"me"}}); w.Code != http.StatusOK {
-			t.Errorf("with credentials %s answers %d", path, w.Code)
+			t.Errorf("with credentials %s returns %d", path, w.Code)
 		}
 		if last.get().Get("Authorization") != "" {
 			t.Errorf("%s passed the credentials on to the target", path)
@@ -110,7 +112,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A history has a copy of every outcome, up and down, which a later change leaves alone.
+// TestOutcomesAreCopies checks that a history holds copies of the outcomes, which later changes
+// of the answer do not affect.
 func TestOutcomesAreCopies(t *testing.T) {
 	s, _, _ := newServer(t)
 	h := metricsHistory(s)
@@ -119,19 +122,20 @@ func TestOutcomesAreCopies(t *testing.T) {
 	s.report(h, answer, exposition.Format{})
 	answer.Results[0].Outcome.Reason = target.Parse
 	if up, down, ok := h.counts(); up != 1 || down != 1 || !ok {
-		t.Errorf("%d are up and %d down, %t", up, down, ok)
+		t.Errorf("got %d up and %d down, %t", up, down, ok)
 	}
 	for id, want := range map[string]target.Reason{"0": target.OK, "1": target.Timeout} {
 		if got := h.outcomes[id]; got.Reason != want || got.target.ID != id || got.Duration != time.Second || got.Bytes != 7 {
-			t.Errorf("the outcome of %s is %+v, want %s", id, got, want)
+			t.Errorf("%s: got outcome %+v, want %s", id, got, want)
 		}
 	}
 	if got := h.outcomes["1"].Err; got.Error() != err.Error() || errors.Is(got, err) {
-		t.Errorf("the error is %v, want a copy of %v", got, err)
+		t.Errorf("got error %v, want a copy of %v", got, err)
 	}
 }
 
-// The histories of a route are bounded, and the ones in use stay.
+// TestMaxSelections checks that the number of histories is bounded, and that the ones in use
+// are kept.
 func TestMaxSelections(t *testing.T) {
 	h := newHistories()
 	used := h.of("used")
@@ -139,10 +143,10 @@ func TestMaxSelections(t *testing.T) {
 		time.Sleep(time.Microsecond) // the clock must move
 		h.of(fmt.Sprint(i))
 		if h.of("used") != used {
-			t.Fatalf("the history in use was forgotten at %d", i)
+			t.Fatalf("the history in use was evicted at %d", i)
 		}
 	}
 	if got := len(h.selections); got != maxSelections {
-		t.Errorf("%d selections are remembered, want %d", got, maxSelections)
+		t.Errorf("got %d selections, want %d", got, maxSelections)
 	}
 }

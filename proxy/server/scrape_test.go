@@ -19,7 +19,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// request is a scrape by a client that sends this as its timeout.
+// request returns a scrape by a client that sends this timeout.
 func request(t *testing.T, timeout string) *http.Request {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
@@ -34,7 +34,7 @@ func TestClientTimeout(t *testing.T) {
 		"9223372036": 9223372036 * time.Second, "10": 10 * time.Second, "2.75": 2750 * time.Millisecond, "0.000001": time.Microsecond,
 	} {
 		if got := clientTimeout(request(t, header)); got != want {
-			t.Errorf("%q is %s, want %s", header, got, want)
+			t.Errorf("%q: got %s, want %s", header, got, want)
 		}
 	}
 }
@@ -49,11 +49,11 @@ func TestBudget(t *testing.T) {
 	}{
 		{"no header", "", 9 * time.Second, 0, 9 * time.Second},
 		{"no header, with a reserve", "", 9 * time.Second, time.Minute, 9 * time.Second},
-		{"no number", "ten", 9 * time.Second, 0, 9 * time.Second},
+		{"not a number", "ten", 9 * time.Second, 0, 9 * time.Second},
 		{"a duration", "10s", 9 * time.Second, 0, 9 * time.Second},
 		{"NaN", "NaN", 9 * time.Second, 0, 9 * time.Second},
 		{"infinite", "+Inf", 9 * time.Second, 0, 9 * time.Second},
-		{"less than infinite", "-Inf", 9 * time.Second, 0, 9 * time.Second},
+		{"minus infinite", "-Inf", 9 * time.Second, 0, 9 * time.Second},
 		{"negative", "-1", 9 * time.Second, 0, 9 * time.Second},
 		{"zero", "0", 9 * time.Second, 0, 9 * time.Second},
 		{"huge", "1e300", 9 * time.Second, 0, 9 * time.Second},
@@ -79,7 +79,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetReachesTargets wants targets to be told of the time that they have.
+// TestBudgetReachesTargets checks that the requests to targets contain their timeout.
 func TestBudgetReachesTargets(t *testing.T) {
 	pod, last := newTarget(t, "a", "m 1\n")
 	s, _, _ := newServer(t, pod)
@@ -87,7 +87,7 @@ func TestBudgetReachesTargets(t *testing.T) {
 		get(t, s.Handler(), "/metrics", http.Header{timeoutHeader: {header}})
 		got, err := strconv.ParseFloat(last.get().Get(timeoutHeader), 64)
 		if err != nil || got > most || got < most/2 {
-			t.Errorf("with %q the target was told %g (%v), want a bit less than %g", header, got, err, most)
+			t.Errorf("with %q: the target got timeout %g (%v), want slightly less than %g", header, got, err, most)
 		}
 	}
 }
@@ -97,17 +97,17 @@ func TestWriteTime(t *testing.T) {
 	for i, step := range []struct{ took, want time.Duration }{
 		{100, 100}, {400, 400}, {0, 200}, {0, 100}, {100, 100}, {300, 300},
 	} {
-		if metricsHistory(s).noteWriteTime(step.took); time.Duration(metricsHistory(s).writeTime.Load()) != step.want {
-			t.Errorf("step %d: %d is kept after %d, want %d", i, metricsHistory(s).writeTime.Load(), step.took, step.want)
+		if metricsHistory(s).recordWriteTime(step.took); time.Duration(metricsHistory(s).writeTime.Load()) != step.want {
+			t.Errorf("step %d: got %d after %d, want %d", i, metricsHistory(s).writeTime.Load(), step.took, step.want)
 		}
 	}
 }
 
-// slowWriter is a client that takes some time to read each piece of the answer.
+// slowWriter is a client that takes some time to read each part of the response.
 type slowWriter struct {
 	*httptest.ResponseRecorder
 	slowness time.Duration
-	deadline time.Time // to write
+	deadline time.Time // of writing
 }
 
 func (w *slowWriter) Write(p []byte) (int, error) {
@@ -120,14 +120,14 @@ func (w *slowWriter) SetWriteDeadline(deadline time.Time) error {
 	return nil
 }
 
-// malformed is a pod that cannot be asked.
+// malformed returns a target that cannot be scraped.
 func malformed() *target.Target {
 	return &target.Target{ID: "a", Namespace: "ns", Pod: "a", Problem: &target.Problem{Reason: target.Annotation, Err: errors.New("malformed")}}
 }
 
-// TestWriteTimeIsLearnt wants the time that a client takes to read to be learnt if it
-// says how long it waits, and no more than half of that.
-func TestWriteTimeIsLearnt(t *testing.T) {
+// TestWriteTimeIsRecorded checks that the time that a client takes to read is recorded if the
+// client sends a timeout, and is capped at half of the timeout.
+func TestWriteTimeIsRecorded(t *testing.T) {
 	for _, tt := range []struct {
 		header     string
 		took, want time.Duration
@@ -139,69 +139,69 @@ func TestWriteTimeIsLearnt(t *testing.T) {
 				s, _, _ := newServer(t, malformed())
 				serveMetrics(s, &slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: tt.took}, request(t, tt.header))
 				if got := time.Duration(metricsHistory(s).writeTime.Load()); got != tt.want {
-					t.Errorf("a write time of %s is kept, want %s", got, tt.want)
+					t.Errorf("got write time %s, want %s", got, tt.want)
 				}
 			})
 		})
 	}
 }
 
-// TestWriteDeadline wants a client that does not read to be left when it has given up
-// by its own word, or 10 s after the targets' deadline, counted from its request.
+// TestWriteDeadline checks the write deadline: the timeout of the client, or SCRAPE_TIMEOUT
+// plus 10 s if that is shorter, from the start of the request.
 func TestWriteDeadline(t *testing.T) {
 	for header, want := range map[string]time.Duration{"": 19 * time.Second, "60": 19 * time.Second, "19.5": 19 * time.Second, "18": 18 * time.Second, "5": 5 * time.Second} {
 		t.Run(header, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _, _ := newServer(t, malformed())
-				for range cap(s.answering) {
-					s.answering <- struct{}{}
+				for range cap(s.slots) {
+					s.slots <- struct{}{}
 				}
-				time.AfterFunc(time.Second, func() { <-s.answering }) // so that gathering ends later than it began
+				time.AfterFunc(time.Second, func() { <-s.slots }) // so that the scrape of the targets starts later than the request
 				w := &slowWriter{ResponseRecorder: httptest.NewRecorder()}
 				start := time.Now()
 				serveMetrics(s, w, request(t, header))
 				if got := w.deadline.Sub(start); got != want || w.Body.Len() == 0 {
-					t.Errorf("the answer of %d bytes is to be written within %s, want %s", w.Body.Len(), got, want)
+					t.Errorf("response of %d bytes: got write deadline %s, want %s", w.Body.Len(), got, want)
 				}
 			})
 		})
 	}
 }
 
-// TestTargetsAfterTheWait wants the targets to be those that are known when they are
-// asked, not when the scrape began to wait for a place.
+// TestTargetsAfterTheWait checks that a scrape uses the targets that are known when it acquires
+// a slot, not when it starts to wait for one.
 func TestTargetsAfterTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, d, _ := newServer(t)
-		for range cap(s.answering) {
-			s.answering <- struct{}{}
+		for range cap(s.slots) {
+			s.slots <- struct{}{}
 		}
 		time.AfterFunc(time.Second, func() {
 			d.targets = []*target.Target{malformed()}
-			<-s.answering
+			<-s.slots
 		})
 		if w := get(t, s.Handler(), "/metrics", nil); !strings.Contains(w.Body.String(), "up 0\n") {
-			t.Errorf("the answer is %q, want it to hold the target", w.Body)
+			t.Errorf("got response %q, want it to contain the target", w.Body)
 		}
 	})
 }
 
-// TestDebugLines wants a line for each scrape that is answered when it is debugged, and
-// else for those that are refused only.
+// TestDebugLines checks that each scrape is logged at level debug, and that only refused ones
+// are logged at level info.
 func TestDebugLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, d, log := newServer(t, malformed())
 		s.report(metricsHistory(s), s.opts.Client.Gather(t.Context(), scrape.Request{Targets: d.Targets, Deadline: func(int64) time.Time { return time.Now() }}), exposition.Format{})
-		log.take() // that it is down
+		log.take() // the line that the target is down
 		scrape := func(header string) {
 			serveMetrics(s, &slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: 4 * time.Second}, request(t, header))
 		}
 		scrape("")
 		wantLines(t, "at level info", log.take())
 
-		debugged(s, log)
+		logDebug(s, log)
 		scrape("")
-		wantLines(t, "without timeout", log.take(), []string{"level=DEBUG", `msg="scrape answered"`, "targets=1", "bytes=", "deadline=9s", "duration=4s", "err=<nil>"})
+		wantLines(t, "without timeout", log.take(), []string{"level=DEBUG", `msg="scrape served"`, "targets=1", "bytes=", "deadline=9s", "duration=4s", "err=<nil>"})
 		scrape("10")
 		wantLines(t, "with a timeout", log.take(), []string{"deadline=9s", "duration=4s"})
 		scrape("10")
@@ -214,56 +214,56 @@ func TestDebugLines(t *testing.T) {
 	})
 }
 
-// TestSaturated wants a scrape to wait for a place for half of its time: the targets
-// need the other.
+// TestSaturated checks that a scrape waits for a slot for half of its time, because the targets
+// need the other half.
 func TestSaturated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, _ := newServer(t)
-		for range cap(s.answering) {
-			s.answering <- struct{}{}
+		for range cap(s.slots) {
+			s.slots <- struct{}{}
 		}
 		start := time.Now()
 		w := get(t, s.Handler(), "/metrics", http.Header{timeoutHeader: {"2"}})
 		if took := time.Since(start); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "SERVER_WORKERS") || took != 750*time.Millisecond {
-			t.Errorf("the answer is %d %q after %s, want 503 after 0.75s", w.Code, w.Body, took)
+			t.Errorf("got %d %q after %s, want 503 after 0.75s", w.Code, w.Body, took)
 		}
 		wantScrapes(t, s, map[string]float64{"refused": 1})
 		start = time.Now()
 		if get(t, s.Handler(), "/metrics", nil); time.Since(start) != 4500*time.Millisecond {
-			t.Errorf("without a timeout it waited %s, want half of SCRAPE_TIMEOUT", time.Since(start))
+			t.Errorf("without a timeout: waited %s, want half of SCRAPE_TIMEOUT", time.Since(start))
 		}
 		wantScrapes(t, s, map[string]float64{"refused": 2})
 
-		time.AfterFunc(700*time.Millisecond, func() { <-s.answering })
+		time.AfterFunc(700*time.Millisecond, func() { <-s.slots })
 		start = time.Now()
 		w = get(t, s.Handler(), "/metrics", http.Header{timeoutHeader: {"2"}})
 		if took := time.Since(start); w.Code != http.StatusOK || took != 700*time.Millisecond {
-			t.Errorf("the answer is %d %q after %s, want 200 after 0.7s", w.Code, w.Body, took)
+			t.Errorf("got %d %q after %s, want 200 after 0.7s", w.Code, w.Body, took)
 		}
 		wantScrapes(t, s, map[string]float64{"refused": 2, "whole": 1})
-		if got := len(s.answering); got != cap(s.answering)-1 {
-			t.Errorf("%d places are taken: the answer did not give its own back", got)
+		if got := len(s.slots); got != cap(s.slots)-1 {
+			t.Errorf("%d slots are in use: the scrape did not release its slot", got)
 		}
 
-		s.answering <- struct{}{}
+		s.slots <- struct{}{}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start = time.Now()
 		s.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil))
 		if took := time.Since(start); took != time.Second {
-			t.Errorf("it waited %s for a client that was gone after 1s", took)
+			t.Errorf("waited %s for a client that was gone after 1s", took)
 		}
 		wantScrapes(t, s, map[string]float64{"refused": 2, "whole": 1, "broken": 1})
 	})
 }
 
-func TestPlaces(t *testing.T) {
+func TestSlots(t *testing.T) {
 	for workers, want := range map[int]int{0: 8, 1: 8, 8: 8, 20: 20} {
 		s, _, _ := newServer(t)
 		opts := s.opts
 		opts.Workers, opts.Registry = workers, prometheus.NewRegistry()
-		if got := cap(New(opts).answering); got != want {
-			t.Errorf("with %d workers %d scrapes are answered at a time, want %d", workers, got, want)
+		if got := cap(New(opts).slots); got != want {
+			t.Errorf("with %d workers: got %d slots, want %d", workers, got, want)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package server answers HTTP requests: the merged scrape, the probes, and the
-// proxy's own metrics.
+// Package server serves HTTP requests: the merged exposition, the probes, and the proxy's own
+// metrics.
 package server
 
 import (
@@ -14,53 +14,54 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// discovery is what the server needs to know of targets.
+// discovery is the source of targets. It must be safe for concurrent use.
 type discovery interface {
-	// Targets returns the targets known now, in the order of an answer. It is
-	// immutable.
+	// Targets returns the current targets, in the order of a response. The slice and the
+	// targets are immutable.
 	Targets() []*target.Target
-	// Known returns why no target can be known yet, or nil.
+	// Known returns nil once the targets can be scraped, otherwise why they cannot.
 	Known() error
-	// Ready returns why targets are missing, or nil.
+	// Ready returns nil if no targets are missing, otherwise why they are.
 	Ready() error
-	// Current returns why changes of targets are not known at once, or nil.
+	// Current returns nil if changes of targets are detected immediately, otherwise why they
+	// are not.
 	Current() error
 }
 
-// Options say what to serve.
+// Options configure a Server.
 type Options struct {
 	Discovery     discovery
 	Client        *scrape.Client
-	Guard         func(http.Handler) http.Handler // wraps each route that scrapes, and no probe; nil = none
-	ScrapeTimeout time.Duration                   // for the targets of one scrape, at most
-	Workers       int                             // scrapes answered at a time; less than 8 counts as 8
-	Instance      string                          // unique to this process
+	Guard         func(http.Handler) http.Handler // wraps each route that scrapes, but no probe; nil = none
+	ScrapeTimeout time.Duration                   // maximum time for the targets of one scrape
+	Workers       int                             // scrapes served concurrently; values below 8 count as 8
+	Instance      string                          // ID in scrape.ViaHeader, unique to this process
 	Logger        *slog.Logger
-	Registry      *prometheus.Registry // of the proxy's own metrics
+	Registry      *prometheus.Registry // registry of the proxy's own metrics
 }
 
-// Server holds what the routes share.
+// Server holds the state that the routes share.
 type Server struct {
-	opts      Options
-	routes    []route
-	metrics   metrics
-	answering chan struct{} // a place for each scrape that is being answered
-	encoders  encoders
+	opts     Options
+	routes   []route
+	metrics  metrics
+	slots    chan struct{} // one element for each scrape in progress
+	encoders encoders
 }
 
-// New makes a server. It registers its metrics.
+// New creates a server and registers its metrics.
 func New(opts Options) *Server {
 	s := &Server{
-		opts:      opts,
-		metrics:   newMetrics(opts.Registry, opts.Discovery),
-		answering: make(chan struct{}, max(opts.Workers, 8)),
+		opts:    opts,
+		metrics: newMetrics(opts.Registry, opts.Discovery),
+		slots:   make(chan struct{}, max(opts.Workers, 8)),
 	}
 	metrics := s.metricsRoute()
 	s.routes = []route{metrics, healthyRoute(), s.readyRoute(metrics.histories)}
 	return s
 }
 
-// OwnHandler serves METRICS_HTTP_PORT: the proxy's own metrics.
+// OwnHandler returns the handler of METRICS_HTTP_PORT, which serves the proxy's own metrics.
 func (s *Server) OwnHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{Registry: s.opts.Registry}))

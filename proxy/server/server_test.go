@@ -20,11 +20,11 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// fakeDiscovery knows these targets, once it has no problem.
+// fakeDiscovery has fixed targets and errors.
 type fakeDiscovery struct {
 	targets []*target.Target
-	problem error
-	delay   error // why changes are not known at once
+	problem error // of Ready and Known
+	delay   error // of Current
 }
 
 func (f *fakeDiscovery) Targets() []*target.Target { return f.targets }
@@ -32,7 +32,7 @@ func (f *fakeDiscovery) Ready() error              { return f.problem }
 func (f *fakeDiscovery) Known() error              { return f.problem }
 func (f *fakeDiscovery) Current() error            { return f.delay }
 
-// newServer makes a server for targets; it returns what is logged, too.
+// newServer creates a server for targets. It also returns their discovery and the log.
 func newServer(t *testing.T, targets ...*target.Target) (*Server, *fakeDiscovery, *logged) {
 	t.Helper()
 	d, log := &fakeDiscovery{targets: targets}, new(logged)
@@ -46,20 +46,20 @@ func newServer(t *testing.T, targets ...*target.Target) (*Server, *fakeDiscovery
 	}), d, log
 }
 
-// serveMetrics has the server respond to a scrape of /metrics.
+// serveMetrics serves a scrape of /metrics.
 func serveMetrics(s *Server, w http.ResponseWriter, r *http.Request) {
 	s.handlerOf(s.routes[0]).ServeHTTP(w, r)
 }
 
-// metricsHistory is the history of /metrics.
+// metricsHistory returns the history of /metrics.
 func metricsHistory(s *Server) *history { return s.routes[0].histories.of("") }
 
-// debugged makes the server log all that it does.
-func debugged(s *Server, log *logged) {
+// logDebug makes the server log at level debug.
+func logDebug(s *Server, log *logged) {
 	s.opts.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// logged collects log lines.
+// logged collects log lines. Safe for concurrent use.
 type logged struct {
 	mu    sync.Mutex
 	lines []string
@@ -72,7 +72,7 @@ func (l *logged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// take returns the lines since it was called last.
+// take returns the lines since the previous call.
 func (l *logged) take() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +81,7 @@ func (l *logged) take() []string {
 	return lines
 }
 
-// newTarget is a pod that answers with body, on a socket.
+// newTarget starts a target that returns body. It also returns the last request header.
 func newTarget(t *testing.T, pod, body string) (*target.Target, *seen) {
 	t.Helper()
 	last := new(seen)
@@ -94,7 +94,7 @@ func newTarget(t *testing.T, pod, body string) (*target.Target, *seen) {
 	return &target.Target{ID: pod, Namespace: "ns", Pod: pod, URL: srv.URL, Labels: []target.Label{{Name: "pod", Value: pod}}}, last
 }
 
-// seen is the header of the last request that a target saw; nil if there was none.
+// seen holds the header of the last request to a target; nil if there was none.
 type seen struct {
 	mu     sync.Mutex
 	header http.Header
@@ -130,19 +130,19 @@ func TestNotReady(t *testing.T) {
 	for _, path := range []string{"/metrics", "/-/ready"} {
 		w := get(t, s.Handler(), path, nil)
 		if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "pods are forbidden") {
-			t.Errorf("%s answers %d %q, want 503 and the reason", path, w.Code, w.Body)
+			t.Errorf("%s returns %d %q, want 503 and the reason", path, w.Code, w.Body)
 		}
 	}
 	if last.get() != nil {
-		t.Error("a target was asked")
+		t.Error("a target was scraped")
 	}
 	wantScrapes(t, s, map[string]float64{"not_ready": 1})
 	if w := get(t, s.Handler(), "/-/healthy", nil); w.Code != http.StatusOK || w.Body.String() != Healthy {
-		t.Errorf("/-/healthy answers %d %q, want that it is healthy: it does answer", w.Code, w.Body)
+		t.Errorf("/-/healthy returns %d %q, want 200 while the process responds", w.Code, w.Body)
 	}
 	d.problem = nil
 	if w := get(t, s.Handler(), "/-/ready", nil); w.Code != http.StatusOK || w.Body.String() != "metrics-proxy is ready: 1 targets.\n" {
-		t.Errorf("/-/ready answers %d %q", w.Code, w.Body)
+		t.Errorf("/-/ready returns %d %q", w.Code, w.Body)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestReady(t *testing.T) {
 	want := "metrics-proxy is ready: 2 targets.\n"
 	for range 2 {
 		if w := get(t, s.Handler(), "/-/ready", nil); w.Code != http.StatusOK || w.Body.String() != want {
-			t.Errorf("/-/ready answers %d %q, want %q", w.Code, w.Body, want)
+			t.Errorf("/-/ready returns %d %q, want %q", w.Code, w.Body, want)
 		}
 		get(t, s.Handler(), "/metrics", nil)
 		d.delay = errors.New("pods may not be watched")
@@ -161,14 +161,14 @@ func TestReady(t *testing.T) {
 	}
 }
 
-func TestAnswer(t *testing.T) {
+func TestResponse(t *testing.T) {
 	a, _ := newTarget(t, "a", "# TYPE m counter\nm 1\n")
 	b, _ := newTarget(t, "b", "# TYPE m counter\nm{pod=\"x\"} 2\n")
 	bad, _ := newTarget(t, "bad", "<html>")
 	s, _, _ := newServer(t, a, bad, b)
 	w := get(t, s.Handler(), "/metrics", nil)
 	if got := w.Header().Get("Content-Type"); w.Code != http.StatusOK || got != "text/plain; version=0.0.4; charset=utf-8; escaping=underscores" {
-		t.Errorf("the answer is %d, Content-Type %q", w.Code, got)
+		t.Errorf("got %d, Content-Type %q", w.Code, got)
 	}
 	const want = `# HELP up 1 if the target answered this scrape with a valid exposition, 0 if it did not.
 # TYPE up gauge
@@ -187,11 +187,11 @@ m{pod="b",exported_pod="x"} 2
 func TestNoTargets(t *testing.T) {
 	s, _, _ := newServer(t)
 	if w := get(t, s.Handler(), "/metrics", nil); w.Code != http.StatusOK || w.Body.Len() > 0 || w.Header().Get("Content-Type") == "" {
-		t.Errorf("the answer is %d %q, want 200 and nothing", w.Code, w.Body)
+		t.Errorf("got %d %q, want 200 and an empty body", w.Code, w.Body)
 	}
 }
 
-func TestCircles(t *testing.T) {
+func TestLoops(t *testing.T) {
 	pod, last := newTarget(t, "a", "m 1\n")
 	s, _, _ := newServer(t, pod)
 	tests := []struct {
@@ -207,21 +207,21 @@ func TestCircles(t *testing.T) {
 	for _, tt := range tests {
 		last.set(nil)
 		if w := get(t, s.Handler(), "/metrics", http.Header{scrape.ViaHeader: tt.via}); w.Code != tt.want {
-			t.Errorf("via %q: the answer is %d %q, want %d", tt.via, w.Code, w.Body, tt.want)
+			t.Errorf("via %q: got %d %q, want %d", tt.via, w.Code, w.Body, tt.want)
 		}
 		var want []string
 		if tt.want == http.StatusOK {
 			want = append(slices.Clone(tt.via), "me")
 		}
 		if got := last.get().Values(scrape.ViaHeader); !slices.Equal(got, want) {
-			t.Errorf("via %q: the target saw %q, want %q", tt.via, got, want)
+			t.Errorf("via %q: the target got %q, want %q", tt.via, got, want)
 		}
 	}
 	wantScrapes(t, s, map[string]float64{"whole": 2, "loop": 3})
 }
 
-// TestFormats wants the answer in the format that the client asks for, targets to be
-// asked for what that format can carry, and the header to say what it is.
+// TestFormats checks that the response has the format that the client accepts, that its
+// Content-Type names that format, and that targets are requested in formats that it can carry.
 func TestFormats(t *testing.T) {
 	const (
 		prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5," +
@@ -235,7 +235,7 @@ func TestFormats(t *testing.T) {
 	}{
 		{"any", "*/*", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
 			up + "# TYPE c_total counter\n" + `c_total{pod="a"} 1` + "\n# TYPE d_e gauge\n" + `d_e{pod="a"} 2` + "\n"},
-		{"none that is known", "text/html", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+		{"unknown", "text/html", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
 			up + "# TYPE c_total counter\n" + `c_total{pod="a"} 1` + "\n# TYPE d_e gauge\n" + `d_e{pod="a"} 2` + "\n"},
 		{"text with UTF-8 names", "text/plain;version=1.0.0;escaping=allow-utf-8", "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
 			up + "# TYPE c_total counter\n" + `c_total{pod="a"} 1` + "\n# TYPE \"d.e\" gauge\n" + `{"d.e",pod="a"} 2` + "\n"},
@@ -247,13 +247,13 @@ func TestFormats(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := get(t, s.Handler(), "/metrics", http.Header{"Accept": {tt.accept}})
 			if got := w.Header().Get("Content-Type"); got != tt.wantType {
-				t.Errorf("Content-Type is %q, want %q", got, tt.wantType)
+				t.Errorf("got Content-Type %q, want %q", got, tt.wantType)
 			}
 			if got := w.Body.String(); got != tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
 			if got, want := last.get().Get("Accept"), exposition.Negotiate(tt.accept).Accept(); got != want {
-				t.Errorf("the target was asked for %q, want %q", got, want)
+				t.Errorf("the target got Accept %q, want %q", got, want)
 			}
 		})
 	}
@@ -280,12 +280,12 @@ func TestRoutes(t *testing.T) {
 		w := httptest.NewRecorder()
 		tt.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, nil))
 		if w.Code != tt.want {
-			t.Errorf("%s %s answers %d, want %d", tt.method, tt.path, w.Code, tt.want)
+			t.Errorf("%s %s returns %d, want %d", tt.method, tt.path, w.Code, tt.want)
 		}
 	}
 }
 
-// wantLines wants as many lines as there are groups of texts, with these texts.
+// wantLines checks that there is one line for each group of texts, which contains all of them.
 func wantLines(t *testing.T, when string, got []string, want ...[]string) {
 	t.Helper()
 	ok := slices.EqualFunc(got, want, func(line string, texts []string) bool {

@@ -49,7 +49,7 @@ func TestMemoryLimit(t *testing.T) {
 		shed += pods - n
 	}
 	wantOwnMetric(t, proxy, fmt.Sprintf(`metrics_proxy_target_scrapes_total{reason="memory"} %d`, shed))
-	if !strings.Contains(proxy.Process.Stderr(), "MEMORY_LIMIT would be passed") {
+	if !strings.Contains(proxy.Process.Stderr(), "MEMORY_LIMIT would be exceeded") {
 		t.Error("the log does not say that targets are shed")
 	}
 	if peak := memoryMiB(t, proxy.Process.PID(), "VmHWM"); peak > limitMiB {
