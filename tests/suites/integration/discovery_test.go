@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,7 +16,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// wantTargets polls until exactly these pods are told, all up.
+var sampleLine = regexp.MustCompile(`(?m)^[^#\n]`)
+
+// wantTargets polls until exactly these pods are told, all up. Without pods there is a
+// response all the same, and no sample in it.
 func wantTargets(t *testing.T, proxy *testbed.Proxy, names ...string) {
 	t.Helper()
 	want := map[string]bool{}
@@ -23,8 +27,9 @@ func wantTargets(t *testing.T, proxy *testbed.Proxy, names ...string) {
 		want[name] = true
 	}
 	eventually(t, func() error {
-		if _, answer := get(t, proxy.URL("/metrics"), nil); !maps.Equal(ups(answer), want) {
-			return fmt.Errorf("targets are %v, want %v\n%s", ups(answer), want, answer)
+		status, answer := get(t, proxy.URL("/metrics"), nil)
+		if status != http.StatusOK || !maps.Equal(ups(answer), want) || len(want) == 0 && sampleLine.MatchString(answer) {
+			return fmt.Errorf("status %d, targets are %v, want %v\n%s", status, ups(answer), want, answer)
 		}
 		return nil
 	})
@@ -39,15 +44,30 @@ func TestPodsComeChangeAndGo(t *testing.T) {
 	createPods(t, a, b)
 	wantTargets(t, proxy, a.Name, b.Name)
 
-	// Another path, then no annotation, then again.
+	// Another path, a port where nothing listens, no consent, no annotation; each time as before again.
 	annotations := maps.Clone(a.Annotations)
 	annotations["prometheus.io/path"] = "/other?x=1"
 	must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, annotations))
 	wantTargets(t, proxy, a.Name, b.Name)
-	must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, nil))
-	wantTargets(t, proxy, b.Name)
+	annotations["prometheus.io/port"] = "1"
+	must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, annotations))
+	eventually(t, func() error {
+		_, answer := get(t, proxy.URL("/metrics"), nil)
+		if want := map[string]bool{a.Name: false, b.Name: true}; !maps.Equal(ups(answer), want) {
+			return fmt.Errorf("targets are %v, want %v", ups(answer), want)
+		}
+		return nil
+	})
 	must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, a.Annotations))
 	wantTargets(t, proxy, a.Name, b.Name)
+	annotations = maps.Clone(a.Annotations)
+	annotations["prometheus.io/scrape"] = "false"
+	for _, none := range []map[string]string{annotations, nil} {
+		must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, none))
+		wantTargets(t, proxy, b.Name)
+		must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, a.Annotations))
+		wantTargets(t, proxy, a.Name, b.Name)
+	}
 
 	// A completed pod keeps its address, and is no target.
 	must(t, cluster.SetPodStatus(ctx, a.Namespace, a.Name, corev1.PodSucceeded, a.IPs...))

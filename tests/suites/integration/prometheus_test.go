@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,8 @@ func TestPrometheusStoresEverySeries(t *testing.T) {
 	}
 	createPods(t, all...)
 	proxy := startProxy(t, "hundred", nil)
+	_, answer := get(t, proxy.URL("/metrics"), nil)
+	wantFamiliesOnce(t, answer, "hundred")
 	prometheus := startPrometheus(t, fmt.Sprintf(`
 scrape_configs:
 - {job_name: plain, scrape_interval: 3s, scrape_timeout: 3s, static_configs: [{targets: [%[1]q]}]}
@@ -64,6 +67,29 @@ scrape_configs:
 		}
 	}
 	wantNothingRejected(t, prometheus)
+}
+
+// wantFamiliesOnce wants the TYPE of each family to stand once, and every sample to have the
+// labels of a pod of the namespace.
+func wantFamiliesOnce(t *testing.T, answer, namespace string) {
+	t.Helper()
+	types, ofPod := map[string]int{}, regexp.MustCompile(fmt.Sprintf(`^\w+\{k8s_pod_name="%s-\d+",k8s_namespace=%[1]q[,}]`, namespace))
+	for line := range strings.Lines(answer) {
+		if family, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			family, _, _ = strings.Cut(family, " ")
+			types[family]++
+		} else if !strings.HasPrefix(line, "#") && !ofPod.MatchString(line) {
+			t.Errorf("a sample without its pod: %s", line)
+		}
+	}
+	for family, n := range types {
+		if n != 1 {
+			t.Errorf("family %s stands %d times", family, n)
+		}
+	}
+	if len(types) <= 50 {
+		t.Errorf("%d families, want more than 50", len(types))
+	}
 }
 
 // seriesOf are the series of an exposition and its target's up, by a parser that is

@@ -57,8 +57,18 @@ func TestDocumentedRoleIsMinimal(t *testing.T) {
 				}
 				return nil
 			})
-			if test.isReady {
-				wantSaid(t, proxy, p.Name)
+			if !test.isReady {
+				for _, route := range []string{"/-/ready", "/metrics"} {
+					if status, body := get(t, proxy.URL(route), nil); status != http.StatusServiceUnavailable || !strings.Contains(body, test.answer) {
+						t.Errorf("%s answers %d %s, want 503 and %q", route, status, body, test.answer)
+					}
+				}
+				// Once it is allowed nothing has to be restarted.
+				must(t, shared.cluster.Allow(t.Context(), name, testbed.Grant{Rules: role.Rules}))
+			}
+			wantSaid(t, proxy, p.Name)
+			if status, body := get(t, proxy.URL("/-/ready"), nil); status != http.StatusOK {
+				t.Errorf("/-/ready answers %d %s", status, body)
 			}
 			if !strings.Contains(proxy.Log(), test.logged) {
 				t.Errorf("the log does not say %q", test.logged)

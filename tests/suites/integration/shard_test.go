@@ -24,6 +24,9 @@ func TestShards(t *testing.T) {
 		for index := range count {
 			proxy := startProxy(t, "shards", map[string]string{"SHARD_COUNT": fmt.Sprint(count), "SHARD_INDEX": fmt.Sprint(index)})
 			_, answer := get(t, proxy.URL("/metrics"), nil)
+			if len(ups(answer)) == 0 { // by chance once in millions of runs
+				t.Errorf("shard %d of %d has no pods", index, count)
+			}
 			for name, up := range ups(answer) {
 				if before, twice := shards[name]; twice || !up {
 					t.Errorf("%s is in shards %d and %d, up: %t", name, before, index, up)
