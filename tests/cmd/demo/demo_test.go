@@ -11,6 +11,7 @@ func TestReadSettings(t *testing.T) {
 	for _, test := range []struct {
 		environ     []string
 		duration    time.Duration
+		kubeconfig  string
 		userCluster bool
 		wantErr     string
 	}{
@@ -19,6 +20,8 @@ func TestReadSettings(t *testing.T) {
 		{environ: []string{"DEMO_SECONDS=20", "POD_LABEL_SELECTOR=a=b"}, duration: 20 * time.Second},
 		{environ: []string{"DEMO_SECONDS=0"}, wantErr: `DEMO_SECONDS is "0", it must be`},
 		{environ: []string{"DEMO_SECONDS=20s"}, wantErr: `DEMO_SECONDS is "20s", it must be`},
+		{environ: []string{"DEMO_KUBECONFIG=/k"}, kubeconfig: "/k"},
+		{environ: []string{"DEMO_KUBECONFIG=/k", "KUBECONFIG=/l", "POD_LABEL_SELECTOR=a=b"}, wantErr: "DEMO_KUBECONFIG is set beside KUBECONFIG"},
 		{environ: []string{"KUBECONFIG=/k"}, wantErr: "POD_LABEL_SELECTOR is missing"},
 		{environ: []string{"KUBECONFIG=/k", "POD_LABEL_SELECTOR=a=b"}, userCluster: true},
 	} {
@@ -29,7 +32,7 @@ func TestReadSettings(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || got.duration != test.duration || got.userCluster != test.userCluster {
+		if err != nil || got.duration != test.duration || got.kubeconfig != test.kubeconfig || got.userCluster != test.userCluster {
 			t.Errorf("%q: %+v, error %v", test.environ, got, err)
 		}
 	}

@@ -6,6 +6,10 @@
 // that cluster and starts only the proxy and Prometheus; POD_LABEL_SELECTOR then says
 // which pods.
 //
+// DEMO_KUBECONFIG names a file for the kubeconfig of a user that may read the pods of the
+// demo's own cluster. It is written, and every user may read it, once all that is shown is
+// right; until then there is no such file.
+//
 // It exits with 0 only if what it shows is right, 1 if not, 2 for a wrong setting.
 package main
 
@@ -49,6 +53,9 @@ func run(ctx context.Context, settings settings, out io.Writer) (err error) {
 	if err == nil {
 		err = demo.show(ctx, out)
 	}
+	if err == nil && settings.kubeconfig != "" {
+		err = copyWhole(demo.readerKubeconfig, settings.kubeconfig)
+	}
 	switch {
 	case ctx.Err() != nil && settings.duration != 0:
 		return errors.New("interrupted before everything was shown")
@@ -68,8 +75,21 @@ type demo struct {
 	families   []string // to print some lines of
 
 	// With a cluster of the demo's own:
-	kubeconfig string // of the administrator
-	want       ups    // what must be reported; nil if the pods are not known
+	kubeconfig       string // of the administrator
+	readerKubeconfig string // of a user that may read pods
+	want             ups    // what must be reported; nil if the pods are not known
+}
+
+// copyWhole makes the copy appear with its whole content, for every user to read.
+func copyWhole(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(to+".part", content, 0o644); err != nil { //nolint:gosec // the key of a cluster that ends with the demo
+		return err
+	}
+	return os.Rename(to+".part", to)
 }
 
 // wait returns after duration, at the end of ctx, or if a process ends by itself,

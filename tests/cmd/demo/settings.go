@@ -11,7 +11,8 @@ import (
 
 // settings are what the environment says.
 type settings struct {
-	duration time.Duration // 0 means until Ctrl-C
+	duration   time.Duration // 0 means until Ctrl-C
+	kubeconfig string        // a file to write; empty means none
 
 	userCluster bool              // KUBECONFIG is set
 	proxyEnv    map[string]string // for the proxy, with the user's cluster
@@ -31,8 +32,11 @@ func readSettings(environ []string) (settings, error) {
 		}
 		s.duration = time.Duration(seconds) * time.Second
 	}
-	if env["KUBECONFIG"] == "" {
+	if s.kubeconfig = env["DEMO_KUBECONFIG"]; env["KUBECONFIG"] == "" {
 		return s, nil
+	}
+	if s.kubeconfig != "" {
+		return s, errors.New("DEMO_KUBECONFIG is set beside KUBECONFIG: expected one of them, because the demo then makes no cluster")
 	}
 	if env["POD_LABEL_SELECTOR"] == "" {
 		return s, errors.New("POD_LABEL_SELECTOR is missing: with KUBECONFIG it must select the pods to show, for example app=web")

@@ -45,6 +45,7 @@ func start(ctx context.Context, bed *testbed.Bed, settings settings, out io.Writ
 	if err != nil {
 		return nil, err
 	}
+	d.readerKubeconfig = kubeconfig
 	if d.kubeconfig, err = cluster.Kubeconfig(cluster.Admin, ""); err != nil {
 		return nil, err
 	}
