@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,7 @@ import (
 func TestUnitsOfTheCharm(t *testing.T) {
 	const units, pods = 3, 12
 	rock(t)
-	gateway := docker(t, "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+	gateway := bridgeAddress(t)
 	createPods(t, podsAt(t, gateway, pods)...)
 	var containers, addresses []string
 	for range units {
@@ -82,6 +83,23 @@ func TestPrometheusTakesWhatTheCharmTells(t *testing.T) {
 			}
 		}
 	}
+}
+
+// bridgeAddress is the address of this machine on Docker's default network. Docker 20.10 may
+// report a network without a gateway, so the interface is read.
+func bridgeAddress(t *testing.T) string {
+	t.Helper()
+	bridge, err := net.InterfaceByName(docker(t, "network", "inspect", "bridge", "--format", `{{index .Options "com.docker.network.bridge.name"}}`))
+	must(t, err)
+	addresses, err := bridge.Addrs()
+	must(t, err)
+	for _, address := range addresses {
+		if ip, _, err := net.ParseCIDR(address.String()); err == nil && ip.To4() != nil {
+			return ip.String()
+		}
+	}
+	t.Fatalf("%s has no IPv4 address: %v", bridge.Name, addresses)
+	return ""
 }
 
 // podsAt are pods of one node, whose exporters listen there.
