@@ -86,7 +86,7 @@ func copyWhole(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(to+".part", content, 0o644); err != nil { //nolint:gosec // the key of a cluster that ends with the demo
+	if err := os.WriteFile(to+".part", content, 0o644); err != nil { // of a cluster that ends with the demo
 		return err
 	}
 	return os.Rename(to+".part", to)
