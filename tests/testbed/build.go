@@ -23,7 +23,7 @@ func (c component) cachedBuild(ctx context.Context, progress io.Writer) (string,
 	if err != nil {
 		return "", fmt.Errorf("cannot build %s: %w", c.name, err)
 	}
-	source := filepath.Join(root, "tests", "components", cmp.Or(c.source, c.name))
+	source := filepath.Join(root, "tests", "modules", "components", cmp.Or(c.source, c.name))
 	key, err := c.cacheKey(ctx, source)
 	if err != nil {
 		return "", fmt.Errorf("cannot build %s: %w", c.name, err)
@@ -195,7 +195,7 @@ func repositoryRoot() (string, error) {
 		return "", err
 	}
 	for start := dir; ; dir = filepath.Dir(dir) {
-		if isFile(filepath.Join(dir, "tests", "components", "etcd", "go.mod")) {
+		if isFile(filepath.Join(dir, "tests", "modules", "components", "etcd", "go.mod")) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {

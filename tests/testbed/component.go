@@ -14,7 +14,7 @@ import (
 )
 
 // A component is a program of somebody else that the bed runs. Its version and
-// dependencies are pinned in tests/components/SOURCE/go.mod.
+// dependencies are pinned in tests/modules/components/SOURCE/go.mod.
 type component struct {
 	name     string
 	source   string // the directory of its module; empty means its name
