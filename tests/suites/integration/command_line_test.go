@@ -64,7 +64,7 @@ func TestMistakes(t *testing.T) {
 		{"PORT=70000", []string{"PORT", `"70000"`, "1 to 65535"}},
 		{"PORT=http", []string{"PORT", `"http"`, "1 to 65535"}},
 		{"METRICS_HTTP_PORT=15090", []string{"METRICS_HTTP_PORT", `"15090"`, "other than PORT"}},
-		{"TARGET_LABELS=a-b=pod", []string{"TARGET_LABELS", `"a-b=pod"`, "Prometheus refuses"}},
+		{"TARGET_LABELS=a-b=pod", []string{"TARGET_LABELS", `"a-b=pod"`, "invalid label name"}},
 		{"TARGET_LABELS=a=pod,a=ip", []string{"TARGET_LABELS", "twice"}},
 		{"TARGET_LABELS=a=color", []string{"TARGET_LABELS", `"color"`, "label:KEY"}},
 		{"BODY_SIZE_LIMIT=much", []string{"BODY_SIZE_LIMIT", `"much"`, "32MiB"}},
