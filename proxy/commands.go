@@ -105,8 +105,9 @@ func names(table []command) []string {
 func usage(w io.Writer, table []command) error {
 	var b strings.Builder
 	b.WriteString("metrics-proxy lets Prometheus scrape many pods through one address.\n\nUsage: metrics-proxy [COMMAND]\n\n")
+	width := len(slices.MaxFunc(names(table), func(a, b string) int { return len(a) - len(b) }))
 	for _, c := range table {
-		fmt.Fprintf(&b, "  %-11s  %s\n", c.name, c.help)
+		fmt.Fprintf(&b, "  %-*s  %s\n", width, c.name, c.help)
 	}
 	b.WriteString("\nExit codes: 0 success, 1 failure, 2 invalid arguments or configuration.\n\nEnvironment variables, with their defaults and descriptions:\n\n")
 	if _, err := io.WriteString(w, b.String()); err != nil {

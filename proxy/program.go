@@ -27,7 +27,7 @@ import (
 // program holds the components of the proxy.
 type program struct {
 	logger        *slog.Logger
-	sources       sources
+	sources       *sources
 	client        *scrape.Client
 	server        *server.Server
 	scrapeTimeout time.Duration
@@ -46,14 +46,15 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 		ConstLabels: prometheus.Labels{"version": version},
 	}, func() float64 { return 1 }))
 
-	var found sources
-	if c.Discovery.PodLabelSelector != "" {
-		pods, err := newPods(c.Discovery, userAgent, logger, registry)
+	var found []source
+	if dialects := dialectsOf(c.Discovery); len(dialects) > 0 {
+		pods, err := newPods(c.Discovery, dialects, userAgent, logger, registry)
 		if err != nil {
 			return nil, err
 		}
 		found = append(found, pods)
 	}
+	all := &sources{list: found}
 	tlsConfig, err := targetTLS(c.Scrape)
 	if err != nil {
 		return nil, err
@@ -71,16 +72,29 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	})
 	timeout := time.Duration(c.Scrape.Timeout)
 	return &program{
-		logger: logger, sources: found, client: client, scrapeTimeout: timeout,
+		logger: logger, sources: all, client: client, scrapeTimeout: timeout,
 		server: server.New(server.Options{
-			Discovery: found, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers,
+			Discovery: all, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers,
 			Instance: rand.Text(), Logger: logger, Registry: registry,
 		}),
 	}, nil
 }
 
+// dialectsOf returns the dialects that are configured.
+func dialectsOf(d config.Discovery) []discovery.Dialect {
+	var dialects []discovery.Dialect
+	if d.PodLabelSelector != "" {
+		var rules []discovery.LabelRule
+		for _, l := range d.TargetLabels {
+			rules = append(rules, discovery.LabelRule(l))
+		}
+		dialects = append(dialects, discovery.Annotations(d.PodLabelSelector, rules))
+	}
+	return dialects
+}
+
 // newPods creates the discovery of pods from its configuration.
-func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry *prometheus.Registry) (*discovery.Pods, error) {
+func newPods(d config.Discovery, dialects []discovery.Dialect, userAgent string, logger *slog.Logger, registry *prometheus.Registry) (*discovery.Pods, error) {
 	connect := func() (*kubeapi.Client, error) {
 		api, err := kubeapi.Load(kubeapi.Options{Kubeconfig: d.Kubeconfig, Context: d.KubeContext, UserAgent: userAgent})
 		if err != nil {
@@ -92,17 +106,13 @@ func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry
 	if err != nil {
 		return nil, err
 	}
-	var rules []discovery.LabelRule
-	for _, l := range d.TargetLabels {
-		rules = append(rules, discovery.LabelRule(l))
-	}
 	var namespaces []string
 	for _, ns := range d.Namespaces {
 		namespaces = append(namespaces, string(ns))
 	}
 	return discovery.New(discovery.Options{
 		Connect:      connect,
-		Dialects:     []discovery.Dialect{discovery.Annotations(d.PodLabelSelector, rules)},
+		Dialects:     dialects,
 		Namespaces:   namespaces,
 		NodeName:     d.NodeName,
 		ShardCount:   d.ShardCount,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
@@ -25,35 +26,54 @@ type source interface {
 	Current() error
 }
 
-// sources combines several sources into one.
-type sources []source
+// sources combines several sources into one. A response needs the targets of all of them: it is
+// refused until each source knows its targets, because a response without those of one would
+// end their series. Safe for concurrent use.
+type sources struct {
+	list []source
 
-func (s sources) Run(ctx context.Context) {
+	mu     sync.Mutex // guards the fields below
+	parts  [][]*target.Target
+	merged []*target.Target // of parts
+}
+
+func (s *sources) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, one := range s {
+	for _, one := range s.list {
 		wg.Go(func() { one.Run(ctx) })
 	}
 	wg.Wait()
 }
 
-func (s sources) Targets() []*target.Target {
-	if len(s) == 1 { // the targets of one source are already distinct
-		return s[0].Targets()
+// Targets merges the targets of the sources anew only if one of them has changed.
+func (s *sources) Targets() []*target.Target {
+	if len(s.list) == 1 { // the targets of one source are already distinct
+		return s.list[0].Targets()
 	}
-	var all []*target.Target
-	for _, one := range s {
-		all = append(all, one.Targets()...)
+	var parts [][]*target.Target
+	for _, one := range s.list {
+		parts = append(parts, one.Targets())
 	}
-	return target.Distinct(all)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.EqualFunc(parts, s.parts, isSame) {
+		s.parts, s.merged = parts, target.Distinct(slices.Concat(parts...))
+	}
+	return s.merged
 }
 
-func (s sources) Known() error   { return s.join(source.Known) }
-func (s sources) Ready() error   { return s.join(source.Ready) }
-func (s sources) Current() error { return s.join(source.Current) }
+// isSame reports whether two snapshots of targets are the same slice.
+func isSame(a, b []*target.Target) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
 
-func (s sources) join(get func(source) error) error {
+func (s *sources) Known() error   { return s.join(source.Known) }
+func (s *sources) Ready() error   { return s.join(source.Ready) }
+func (s *sources) Current() error { return s.join(source.Current) }
+
+func (s *sources) join(get func(source) error) error {
 	var errs []error
-	for _, one := range s {
+	for _, one := range s.list {
 		errs = append(errs, get(one))
 	}
 	return errors.Join(errs...)

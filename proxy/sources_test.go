@@ -40,7 +40,7 @@ func TestSources(t *testing.T) {
 	same := named("ns4", "a")
 	first := &fakeSource{targets: []*target.Target{b, same}, ran: make(chan struct{})}
 	second := &fakeSource{targets: []*target.Target{a, c}, ran: make(chan struct{})}
-	all := sources{first, second}
+	all := &sources{list: []source{first, second}}
 
 	got := all.Targets()
 	if !slices.Equal(got[:3], []*target.Target{a, b, c}) || got[3].Problem == nil || got[3].Problem.Reason != target.Identity {
@@ -49,8 +49,15 @@ func TestSources(t *testing.T) {
 	if !slices.Equal(first.targets, []*target.Target{b, same}) || same.Problem != nil {
 		t.Error("the targets of a source were changed")
 	}
-	if one := (sources{first}).Targets(); &one[0] != &first.targets[0] {
+	if one := (&sources{list: []source{first}}).Targets(); &one[0] != &first.targets[0] {
 		t.Error("the targets of one source were copied")
+	}
+	if again := all.Targets(); &again[0] != &got[0] {
+		t.Error("the targets were merged again although no source has changed")
+	}
+	second.targets = []*target.Target{c}
+	if again := all.Targets(); len(again) != 3 || again[0] != b || again[1] != c {
+		t.Errorf("after a change of a source the targets are %v", again)
 	}
 
 	for name, get := range map[string]func() error{"Known": all.Known, "Ready": all.Ready, "Current": all.Current} {
@@ -93,7 +100,7 @@ func TestNoKubernetes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.sources) != 0 || p.sources.Ready() != nil || len(p.sources.Targets()) != 0 {
-		t.Errorf("the sources are %v", p.sources)
+	if len(p.sources.list) != 0 || p.sources.Ready() != nil || len(p.sources.Targets()) != 0 {
+		t.Errorf("the sources are %v", p.sources.list)
 	}
 }

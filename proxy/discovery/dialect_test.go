@@ -56,6 +56,12 @@ func TestTwoDialects(t *testing.T) {
 			t.Errorf("Ready returns %v", err)
 		}
 
+		// While one view does not know yet that the pod is terminating, both targets stay.
+		going := both.DeepCopy()
+		going.DeletionTimestamp = &metav1.Time{}
+		must(t, p.views[0].Update(going))
+		wantTargets(t, p, "both http://10.0.0.1:80/metrics", "both http://10.0.0.1:80/metrics")
+
 		// The old pod is also dropped from the dialect that does not select the new one.
 		old := both.DeepCopy()
 		old.DeletionTimestamp = &metav1.Time{}

@@ -208,6 +208,9 @@ type podTargets struct {
 
 func (p *podTargets) isTerminating() bool { return p.targets[0].Terminating }
 
+// pod returns the UID of the pod.
+func (p *podTargets) pod() string { return p.targets[0].Owner }
+
 // targetsOf returns nil for a pod without targets.
 func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
 	targets := v.dialect.targetsOf(pod)

@@ -48,18 +48,30 @@ func New(opts Options) *Client {
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}
-	c.defaults = target.Profile{Transport: NewTransport(opts.ConnectTimeout, opts.TLS), BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
+	c.defaults = target.Profile{Transport: NewTransport(TransportOptions{ConnectTimeout: opts.ConnectTimeout, TLS: opts.TLS}), BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
 	return c
 }
 
+// TransportOptions configure NewTransport.
+type TransportOptions struct {
+	ConnectTimeout time.Duration // for the connection, and again for the TLS handshake
+	TLS            *tls.Config   // for https targets; nil = the system's CAs. An empty ServerName is the host of the URL
+
+	// Dial opens the connections, also those that TLS is used on; nil = TCP to the address.
+	// It is for example for a unix socket.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
 // NewTransport creates the transport of a profile. It is used without an http.Client, so
-// redirects, which could lead to any address, are not followed. config is for https targets,
-// without the server name; nil = the system's CAs.
-func NewTransport(connectTimeout time.Duration, config *tls.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: connectTimeout}
+// redirects, which could lead to any address, are not followed.
+func NewTransport(opts TransportOptions) *http.Transport {
+	dial := dial(opts.Dial)
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: opts.ConnectTimeout}).DialContext
+	}
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
-		DialTLSContext:         tlsDialer(dialer.DialContext, config, connectTimeout),
+		DialContext:            dial,
+		DialTLSContext:         tlsDialer(dial, opts.TLS, opts.ConnectTimeout),
 		DisableCompression:     true, // decompression costs more than the merge; decode bounds it
 		MaxIdleConnsPerHost:    2,    // two Prometheus servers may scrape at the same time
 		IdleConnTimeout:        5 * time.Minute,
@@ -112,7 +124,8 @@ func tlsDialer(plain dial, config *tls.Config, timeout time.Duration) dial {
 			return nil, err
 		}
 		ofTarget := config.Clone()
-		ofTarget.ServerName, ofTarget.MinVersion = host, tls.VersionTLS12
+		ofTarget.ServerName = cmp.Or(ofTarget.ServerName, host)
+		ofTarget.MinVersion = max(ofTarget.MinVersion, tls.VersionTLS12)
 		secured := tls.Client(conn, ofTarget)
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
@@ -197,15 +210,16 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start), ledger: ledger}
 }
 
-// stillKnown returns the results of the targets whose owners still have the same address.
-// Targets without an owner keep their results.
+// stillKnown returns the results of the targets that still have the same address: of the same
+// target or, if the owner declares other targets by now, of its owner. Targets without an owner
+// keep their results.
 func stillKnown(results []Result, known []*target.Target) []Result {
 	if slices.EqualFunc(results, known, func(r Result, t *target.Target) bool { return r.Target == t }) {
 		return results
 	}
-	byOwner := make(map[string]*target.Target, len(known))
+	byID, byOwner := make(map[string]*target.Target, len(known)), make(map[string]*target.Target, len(known))
 	for _, t := range known {
-		byOwner[t.Owner] = t
+		byID[t.ID], byOwner[t.Owner] = t, t
 	}
 	var still []Result
 	for _, r := range results {
@@ -213,7 +227,10 @@ func stillKnown(results []Result, known []*target.Target) []Result {
 			still = append(still, r)
 			continue
 		}
-		t := byOwner[r.Target.Owner]
+		t := byID[r.Target.ID]
+		if t == nil {
+			t = byOwner[r.Target.Owner]
+		}
 		if t == nil || t.Address != r.Target.Address {
 			if r.part.Body != nil {
 				r.part.Body.Release()
@@ -253,7 +270,7 @@ func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition
 	if t.Problem != nil {
 		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
 	} else {
-		r.part.Body, r.Outcome.Bytes, err = c.fetch(ctx, t, header, exposition.Options{
+		r.part.Body, r.Outcome.Bytes, err = c.fetchSafely(ctx, t, header, exposition.Options{
 			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, Reserve: reserve,
 		})
 		r.Outcome.Reason = reasonOf(err)

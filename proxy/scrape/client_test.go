@@ -487,3 +487,33 @@ func TestTargetsWithoutOwner(t *testing.T) {
 		t.Errorf("got %d results, want 3", len(a.Results))
 	}
 }
+
+// Of two targets of a pod, each keeps its response by its own address: the source of the other
+// one may not know yet that the pod has another address.
+func TestTwoTargetsOfAnOwner(t *testing.T) {
+	n := network{hosts: map[string]behaviour{"a": healthy, "b": healthy}}
+	var before, after []*target.Target
+	for _, id := range []string{"a", "b"} {
+		one := at(id)
+		one.Owner, one.Address = "uid", "10.0.0.1"
+		before = append(before, one)
+		later := *one
+		after = append(after, &later)
+	}
+	after[1].Address = "10.0.0.2"
+	end, times := time.Now().Add(5*time.Second), 0
+	a := n.newClient(t, Options{}).Gather(t.Context(), Request{
+		Targets: func() []*target.Target {
+			if times++; times == 1 {
+				return before
+			}
+			return after
+		},
+		Deadline: func(int64) time.Time { return end },
+	})
+	defer a.Release()
+	wantHealthy(t, a, "a")
+	if len(a.Results) != 1 {
+		t.Errorf("got %d results, want that of a only", len(a.Results))
+	}
+}

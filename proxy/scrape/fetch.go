@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,6 +22,17 @@ import (
 // gives up its reading slot, so that a slow target does not delay the others.
 const maxReadWait = 20 * time.Millisecond
 
+// fetchSafely is fetch, but a panic fails only the target, with reason parse: bodies are not
+// trusted, and other targets must not lose their samples to one of them.
+func (c *Client) fetchSafely(ctx context.Context, t *target.Target, header http.Header, opts exposition.Options) (body *exposition.Body, n int64, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			body, err = nil, translateError{fmt.Errorf("internal error while reading the body: %v", v)}
+		}
+	}()
+	return c.fetch(ctx, t, header, opts)
+}
+
 // fetch waits for an in-flight slot and scrapes one target by its profile. It returns the
 // number of bytes read of the decoded body, even with an error. After the deadline of the
 // scrape or of the target, the error is a notScrapedError or a deadlineError.
@@ -31,11 +43,14 @@ func (c *Client) fetch(ctx context.Context, t *target.Target, header http.Header
 	defer releaseSlot(c.inFlight)
 	profile := c.profileOf(t)
 	scrapeCtx := ctx
+	if t.Profile != nil { // its transport may modify the header, although it must not
+		header = header.Clone()
+		maps.Copy(header, profile.Header)
+	}
 	if profile.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, profile.Timeout)
 		defer cancel()
-		header = header.Clone()
 		setTimeout(ctx, header)
 	}
 	opts.Done, opts.MaxSamples = ctx.Done(), profile.SampleLimit
@@ -110,9 +125,11 @@ func (c *Client) read(ctx context.Context, resp *http.Response, profile target.P
 	opts.ContentType = resp.Header.Get("Content-Type")
 	exposed := io.Reader(limited)
 	if profile.Translate != nil {
-		if exposed, err = translate(profile, opts.ContentType, limited); err != nil {
+		var closeResult func()
+		if exposed, closeResult, err = translate(ctx, profile, opts.ContentType, limited); err != nil {
 			return nil, limited.count(), err
 		}
+		defer closeResult()
 		opts.ContentType = "text/plain; version=0.0.4"
 	}
 	body, err := c.reader.Read(exposed, opts)
@@ -134,13 +151,20 @@ func decode(resp *http.Response, limit int64) (io.Reader, error) {
 }
 
 // translate translates a body to an exposition of at most BodySizeLimit bytes.
-func translate(profile target.Profile, contentType string, body io.Reader) (io.Reader, error) {
-	translated, err := derive(body, func(body io.Reader) (io.Reader, error) { return profile.Translate(contentType, body) },
-		func(err error) error { return translateError{fmt.Errorf("cannot translate the body: %w", err)} })
+// closeResult must be called when it has been read.
+func translate(ctx context.Context, profile target.Profile, contentType string, body io.Reader) (result io.Reader, closeResult func(), err error) {
+	closeResult = func() {}
+	translated, err := derive(body, func(body io.Reader) (io.Reader, error) {
+		r, err := profile.Translate(ctx, contentType, body)
+		if c, ok := r.(io.Closer); ok {
+			closeResult = func() { _ = c.Close() }
+		}
+		return r, err
+	}, func(err error) error { return translateError{fmt.Errorf("cannot translate the body: %w", err)} })
 	if err != nil {
-		return nil, err
+		return nil, closeResult, err
 	}
-	return newLimitedReader(translated, profile.BodySizeLimit), nil
+	return newLimitedReader(translated, profile.BodySizeLimit), closeResult, nil
 }
 
 // releasingBody calls release once its reads have waited longer than maxReadWait in total.

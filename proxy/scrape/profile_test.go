@@ -2,10 +2,13 @@ package scrape
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -98,10 +101,9 @@ func TestProfileTransport(t *testing.T) {
 	t.Cleanup(onSocket.Close)
 	t.Cleanup(onPort.Close)
 
-	transport := NewTransport(time.Second, nil)
-	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+	transport := NewTransport(TransportOptions{ConnectTimeout: time.Second, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}
+	}})
 	t.Cleanup(transport.CloseIdleConnections)
 	socket, port := with("socket", target.Profile{Transport: transport}), at("port")
 	port.URL = onPort.URL
@@ -111,7 +113,7 @@ func TestProfileTransport(t *testing.T) {
 }
 
 // fromJSON translates {"name": value}. It refuses any Content-Type other than JSON.
-func fromJSON(contentType string, body io.Reader) (io.Reader, error) {
+func fromJSON(_ context.Context, contentType string, body io.Reader) (io.Reader, error) {
 	if contentType != "application/json" {
 		return nil, errors.New("this is not JSON")
 	}
@@ -127,14 +129,14 @@ func fromJSON(contentType string, body io.Reader) (io.Reader, error) {
 }
 
 // endless translates to a body without end.
-func endless(string, io.Reader) (io.Reader, error) { return comments{}, nil }
+func endless(context.Context, string, io.Reader) (io.Reader, error) { return comments{}, nil }
 
 type comments struct{}
 
 func (comments) Read(p []byte) (int, error) { return copy(p, "# more\n"), nil }
 
 // fails translates to a body that fails after one line.
-func fails(string, io.Reader) (io.Reader, error) {
+func fails(context.Context, string, io.Reader) (io.Reader, error) {
 	return io.MultiReader(strings.NewReader("m 1\n"), brokenReader{}), nil
 }
 
@@ -146,7 +148,7 @@ func TestTranslate(t *testing.T) {
 	const asJSON = "Content-Type: application/json"
 	for name, tt := range map[string]struct {
 		serve     behaviour
-		translate func(string, io.Reader) (io.Reader, error)
+		translate func(context.Context, string, io.Reader) (io.Reader, error)
 		want      target.Reason
 		err       string
 	}{
@@ -177,5 +179,112 @@ func TestTranslate(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// panics translates into nothing.
+func panics(context.Context, string, io.Reader) (io.Reader, error) { panic("no translation") }
+
+// A panic while a body is read fails its target, and no other.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := network{hosts: map[string]behaviour{"a": responds(response("x", text)), "b": healthy}}
+		a := gather(n.newClient(t, Options{}), time.Second, with("a", target.Profile{Translate: panics}), at("b"))
+		wantHealthy(t, a, "b")
+		const want = "internal error while reading the body: no translation"
+		if got := a.Results[0].Outcome; got.Reason != target.Parse || got.Err.Error() != want {
+			t.Errorf("the outcome is %+v, want parse with %q", got, want)
+		}
+	})
+}
+
+// piped translates through a pipe, whose writer ends only if the reader is closed.
+func piped(_ context.Context, _ string, body io.Reader) (io.Reader, error) {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, body)
+		_ = w.CloseWithError(err)
+	}()
+	return r, nil
+}
+
+// The result of a translator is closed, also if it was not read to its end: synctest reports a
+// goroutine that is left.
+func TestTranslatedIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := network{hosts: map[string]behaviour{"a": responds(response(strings.Repeat("not a line\n", 1000), text)), "b": healthy}}
+		results := gather(n.newClient(t, Options{}), time.Second, with("a", target.Profile{Translate: piped}), with("b", target.Profile{Translate: piped})).Results
+		for i, want := range []target.Reason{target.Parse, target.OK} {
+			if got := results[i].Outcome; got.Reason != want {
+				t.Errorf("the outcome of %s is %+v, want %s", results[i].Target.Pod, got, want)
+			}
+		}
+	})
+}
+
+// setsHeader is a transport that sets a header, although a transport must not.
+type setsHeader struct{ http.RoundTripper }
+
+func (s setsHeader) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header.Set("Authorization", "secret")
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// The headers of a profile are for its own targets only.
+func TestProfileHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		headers := map[string]http.Header{}
+		records := func(name string) behaviour {
+			return serves(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				headers[name] = r.Header
+				mu.Unlock()
+				sample(w)
+			})
+		}
+		n := network{hosts: map[string]behaviour{"a": records("a"), "b": records("b"), "c": records("c")}}
+		c := n.newClient(t, Options{MaxInFlight: 1})
+		p := target.Profile{Transport: setsHeader{c.defaults.Transport}, Header: http.Header{"Accept": {"application/json"}, "X-More": {"1"}}}
+		wantHealthy(t, gather(c, time.Second, with("a", p), at("b"), with("c", target.Profile{})), "a", "b", "c")
+		if h := headers["a"]; h.Get("Authorization") != "secret" || h.Get("Accept") != "application/json" || h.Get("X-More") != "1" || h.Get("User-Agent") != headers["b"].Get("User-Agent") {
+			t.Errorf("the headers for the target with the profile are %v", h)
+		}
+		for _, host := range []string{"b", "c"} {
+			if h := headers[host]; h.Get("Authorization") != "" || h.Get("Accept") == "application/json" || h.Get("X-More") != "" {
+				t.Errorf("the headers for target %s are %v", host, h)
+			}
+		}
+	})
+}
+
+// TestProfileTLS has servers that a TLS configuration accepts by another name than the host of
+// the URL, or rejects because of their version.
+func TestProfileTLS(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { sample(w) }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.TLS = &tls.Config{MaxVersion: tls.VersionTLS12}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate()) // for example.com and 127.0.0.1
+	byName := strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
+	for name, tt := range map[string]struct {
+		url    string
+		config *tls.Config
+		want   target.Reason
+	}{
+		"by address":      {srv.URL, &tls.Config{RootCAs: roots}, target.OK},
+		"another name":    {byName, &tls.Config{RootCAs: roots}, target.TLS},
+		"its own name":    {byName, &tls.Config{RootCAs: roots, ServerName: "example.com"}, target.OK},
+		"minimum version": {srv.URL, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}, target.TLS},
+	} {
+		transport := NewTransport(TransportOptions{ConnectTimeout: time.Second, TLS: tt.config})
+		t.Cleanup(transport.CloseIdleConnections)
+		one := with("a", target.Profile{Transport: transport})
+		one.URL = tt.url
+		if got := gather(New(Options{BodySizeLimit: 1 << 20}), time.Minute, one).Results[0].Outcome; got.Reason != tt.want {
+			t.Errorf("%s: the outcome is %+v, want %s", name, got, tt.want)
+		}
 	}
 }

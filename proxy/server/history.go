@@ -11,46 +11,60 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// maxSelections is the maximum number of selections of a route that have a history.
-const maxSelections = 32
+// maxSelections and maxOutcomes bound what a route keeps: its selections that have a history,
+// and their targets in total.
+const (
+	maxSelections = 1000
+	maxOutcomes   = 100_000
+)
 
-// histories holds the state that a route keeps between scrapes. Safe for concurrent use.
+// histories holds the state that a route keeps between scrapes. The zero value is ready to use.
+// Safe for concurrent use.
 type histories struct {
 	mu         sync.Mutex // guards the fields below
 	selections map[string]*history
-	refusals   map[string]lastRefusal // by outcome
+	refusals   map[string]time.Time // the last time of each: see isNewRefusal
 }
 
-func newHistories() *histories {
-	return &histories{selections: map[string]*history{}, refusals: map[string]lastRefusal{}}
-}
-
-// of returns the history of a selection, which it creates if necessary. If there are too many,
-// it evicts the least recently used one.
+// of returns the history of a selection, which it creates if necessary. If there is too much
+// history, it evicts the least recently used selections, but never that of all targets, whose
+// name is empty.
 func (h *histories) of(selection string) *history {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	known := h.selections[selection]
 	if known == nil {
-		if len(h.selections) >= maxSelections {
-			h.evictOldest()
-		}
 		known = &history{conflicts: map[exposition.Format]map[conflict]bool{}}
+		if h.selections == nil {
+			h.selections = map[string]*history{}
+		}
 		h.selections[selection] = known
 	}
 	known.usedAt = time.Now()
+	h.evict(selection)
 	return known
 }
 
-// evictOldest removes the least recently used history. The caller holds mu.
-func (h *histories) evictOldest() {
-	oldest, usedAt := "", time.Time{}
-	for selection, known := range h.selections {
-		if usedAt.IsZero() || known.usedAt.Before(usedAt) {
-			oldest, usedAt = selection, known.usedAt
-		}
+// evict removes the least recently used histories, except that of a selection in use, until the
+// bounds hold. The caller holds mu.
+func (h *histories) evict(inUse string) {
+	total := int64(0)
+	for _, known := range h.selections {
+		total += known.size.Load()
 	}
-	delete(h.selections, oldest)
+	for len(h.selections) > maxSelections || total > maxOutcomes {
+		oldest := ""
+		for selection, known := range h.selections {
+			if selection != "" && selection != inUse && (oldest == "" || known.usedAt.Before(h.selections[oldest].usedAt)) {
+				oldest = selection
+			}
+		}
+		if oldest == "" {
+			return
+		}
+		total -= h.selections[oldest].size.Load()
+		delete(h.selections, oldest)
+	}
 }
 
 // history is the state that the scrapes of one selection keep for the next one. It serves to
@@ -58,6 +72,7 @@ func (h *histories) evictOldest() {
 type history struct {
 	usedAt    time.Time    // guarded by histories.mu
 	writeTime atomic.Int64 // nanoseconds that it took to merge and write recent responses
+	size      atomic.Int64 // number of outcomes
 
 	mu        sync.Mutex                              // guards the fields below
 	outcomes  map[string]outcome                      // of the last scrape, by target ID; nil before the first
@@ -107,6 +122,7 @@ func (h *history) replace(outcomes map[string]outcome, format exposition.Format,
 	defer h.mu.Unlock()
 	outcomesBefore, conflictsBefore := h.outcomes, h.conflicts[format]
 	h.outcomes, h.conflicts[format] = outcomes, conflicts
+	h.size.Store(int64(len(outcomes)))
 	return outcomesBefore, conflictsBefore
 }
 

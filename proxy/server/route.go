@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
@@ -13,14 +12,14 @@ type route struct {
 	pattern string // in the syntax of http.ServeMux
 	handler http.HandlerFunc
 
-	// targets selects the targets to scrape for a request, or returns a refusalError.
-	targets   func(*http.Request) (selection, error)
-	histories *histories // of the selections of the route
+	// targets selects the targets to scrape for a request, or returns why there are none.
+	targets   func(*http.Request) (selection, *refusal)
+	histories histories // of the selections of the route
 }
 
 // selection is the set of targets that one request scrapes.
 type selection struct {
-	name    string                  // key of its history, within the route
+	name    string                  // key of its history, within the route; empty for all targets of the route
 	targets func() []*target.Target // the current targets, in the order of the response
 }
 
@@ -35,17 +34,17 @@ func (s *Server) Handler() http.Handler {
 
 // handlerOf returns the handler of a route. If the route scrapes, Options.Guard wraps it.
 // Probes are not guarded, because a kubelet has no credentials.
-func (s *Server) handlerOf(r route) http.Handler {
+func (s *Server) handlerOf(r *route) http.Handler {
 	if r.targets == nil {
 		return r.handler
 	}
 	h := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		selected, err := r.targets(req)
-		if err == nil {
-			err = s.scrape(w, req, selected.targets, r.histories.of(selected.name))
+		selected, refused := r.targets(req)
+		if refused == nil {
+			refused = s.scrape(w, req, selected.targets, r.histories.of(selected.name))
 		}
-		if refused := (refusalError{}); errors.As(err, &refused) {
-			s.refuse(w, r.histories, refused)
+		if refused != nil {
+			s.refuse(w, &r.histories, *refused)
 		}
 	})
 	if s.opts.Guard == nil {

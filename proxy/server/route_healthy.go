@@ -9,8 +9,8 @@ import (
 const Healthy = "metrics-proxy is healthy.\n"
 
 // healthyRoute returns the route /-/healthy: 200 while the process responds.
-func healthyRoute() route {
-	return route{pattern: "GET /-/healthy", handler: func(w http.ResponseWriter, _ *http.Request) {
+func healthyRoute() *route {
+	return &route{pattern: "GET /-/healthy", handler: func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprint(w, Healthy)
 	}}
 }

@@ -8,8 +8,8 @@ import (
 // readyRoute returns the route /-/ready: 200 once the first list of targets is complete,
 // otherwise 503 with the reason. The body reports how many targets were up at the last scrape
 // in scraped, and why changes of targets are not detected immediately, if so.
-func (s *Server) readyRoute(scraped *histories) route {
-	return route{pattern: "GET /-/ready", handler: func(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) readyRoute(scraped *histories) *route {
+	return &route{pattern: "GET /-/ready", handler: func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.opts.Discovery.Ready(); err != nil {
 			http.Error(w, "metrics-proxy is not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
@@ -13,16 +15,16 @@ import (
 
 // selectRoute adds a route that scrapes the target that the query parameter name selects.
 func selectRoute(s *Server, pattern string, targets map[string]*target.Target) *histories {
-	r := route{pattern: pattern, histories: newHistories(), targets: func(r *http.Request) (selection, error) {
+	r := &route{pattern: pattern, targets: func(r *http.Request) (selection, *refusal) {
 		name := r.URL.Query().Get("name")
 		one, ok := targets[name]
 		if !ok {
-			return selection{}, refusalError{http.StatusNotFound, "refused", "unknown target " + name}
+			return selection{}, &refusal{http.StatusNotFound, "refused", "unknown target " + name}
 		}
 		return selection{name, func() []*target.Target { return []*target.Target{one} }}, nil
 	}}
 	s.routes = append(s.routes, r)
-	return r.histories
+	return &r.histories
 }
 
 // TestHistoriesAreSeparate checks that each selection of each route has its own history: an
@@ -65,7 +67,7 @@ func TestHistoriesAreSeparate(t *testing.T) {
 }
 
 // TestRefusedSelection checks that a request without a valid selection is refused with the
-// message of its refusalError, and that this is logged once for each route.
+// message of its refusal, and that this is logged once for each route.
 func TestRefusedSelection(t *testing.T) {
 	s, _, log := newServer(t)
 	selectRoute(s, "GET /first", nil)
@@ -134,19 +136,52 @@ func TestOutcomesAreCopies(t *testing.T) {
 	}
 }
 
-// TestMaxSelections checks that the number of histories is bounded, and that the ones in use
-// are kept.
-func TestMaxSelections(t *testing.T) {
-	h := newHistories()
-	used := h.of("used")
-	for i := range 10 * maxSelections {
-		time.Sleep(time.Microsecond) // the clock must move
-		h.of(fmt.Sprint(i))
-		if h.of("used") != used {
-			t.Fatalf("the history in use was evicted at %d", i)
+// TestBoundsOfHistories checks that the histories of a route are bounded in number and size, and
+// that those in use and that of all targets are kept.
+func TestBoundsOfHistories(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := new(histories)
+		all, used := h.of(""), h.of("used")
+		for i := range 3 * maxSelections {
+			time.Sleep(time.Second)
+			h.of(fmt.Sprint(i))
+			if i%10 == 0 && h.of("used") != used {
+				t.Fatalf("the history in use was evicted at %d", i)
+			}
 		}
+		if got := len(h.selections); got != maxSelections || h.of("") != all {
+			t.Errorf("%d selections are kept, want %d, among them that of all targets", got, maxSelections)
+		}
+		large := make(map[string]outcome)
+		for i := range maxOutcomes / 2 {
+			large[fmt.Sprint(i)] = outcome{}
+		}
+		for _, name := range []string{"large 1", "large 2", "large 3"} {
+			time.Sleep(time.Second)
+			h.of(name).replace(large, exposition.Format{}, nil)
+		}
+		h.of("")
+		if len(h.selections) != 3 || h.selections["large 1"] != nil || h.of("") != all {
+			t.Errorf("%d selections are kept, want two large ones and that of all targets", len(h.selections))
+		}
+	})
+}
+
+// TestManyRefusals checks that refusals that differ each time fill neither the log nor the memory.
+func TestManyRefusals(t *testing.T) {
+	s, _, log := newServer(t)
+	h := selectRoute(s, "GET /first", nil)
+	handler := s.Handler()
+	for i := range 100 {
+		get(t, handler, fmt.Sprintf("/first?name=%d%s", i, strings.Repeat("x", 10_000)), nil)
 	}
-	if got := len(h.selections); got != maxSelections {
-		t.Errorf("got %d selections, want %d", got, maxSelections)
+	lines := log.take()
+	if len(lines) != maxRefusals || len(h.refusals) != maxRefusals {
+		t.Errorf("%d lines were logged and %d refusals are kept, want %d", len(lines), len(h.refusals), maxRefusals)
+	}
+	for _, line := range lines {
+		if len(line) > 600 {
+			t.Errorf("a line has %d bytes", len(line))
+		}
 	}
 }

@@ -30,11 +30,11 @@ const assumedWriteTime = 10 * time.Nanosecond
 
 // scrape scrapes the targets and writes the merged exposition. Every route that scrapes calls
 // it. It writes nothing before all outcomes are known. It returns either nil or, before the
-// targets are scraped, a refusalError.
-func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() []*target.Target, h *history) error {
+// targets are scraped, a refusal.
+func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() []*target.Target, h *history) *refusal {
 	via := r.Header.Values(scrape.ViaHeader)
 	if slices.Contains(via, s.opts.Instance) || len(via) >= maxHops {
-		return refusalError{http.StatusLoopDetected, "loop", "this scrape has passed through this proxy before, or through too many others: a proxy may be among its own targets"}
+		return &refusal{http.StatusLoopDetected, "loop", "this scrape has passed through this proxy before, or through too many others: a proxy may be among its own targets"}
 	}
 	start := time.Now()
 	client := clientTimeout(r)
@@ -48,7 +48,7 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() [
 		if s.abandoned(r, start) {
 			return nil
 		}
-		return refusalError{http.StatusServiceUnavailable, "refused", "too many concurrent scrapes: SERVER_WORKERS limits them"}
+		return &refusal{http.StatusServiceUnavailable, "refused", "too many concurrent scrapes: SERVER_WORKERS limits them"}
 	}
 	defer func() { <-s.slots }()
 	format := exposition.Negotiate(list(r, "Accept"))

@@ -43,7 +43,7 @@ type Options struct {
 // Server holds the state that the routes share.
 type Server struct {
 	opts     Options
-	routes   []route
+	routes   []*route
 	metrics  metrics
 	slots    chan struct{} // one element for each scrape in progress
 	encoders encoders
@@ -57,7 +57,7 @@ func New(opts Options) *Server {
 		slots:   make(chan struct{}, max(opts.Workers, 8)),
 	}
 	metrics := s.metricsRoute()
-	s.routes = []route{metrics, healthyRoute(), s.readyRoute(metrics.histories)}
+	s.routes = []*route{metrics, healthyRoute(), s.readyRoute(&metrics.histories)}
 	return s
 }
 

@@ -16,7 +16,7 @@ func Distinct(targets []*Target) []*Target {
 	})
 	byLabels := make(map[string]*Target, len(targets))
 	for i, t := range targets {
-		key := fmt.Sprintf("%q", t.Labels)
+		key := labelSet(t.Labels)
 		first, ok := byLabels[key]
 		if !ok {
 			byLabels[key] = t
@@ -30,4 +30,12 @@ func Distinct(targets []*Target) []*Target {
 		targets[i] = &refused
 	}
 	return targets
+}
+
+// labelSet returns a key that is equal for equal label sets: the order does not matter, and a
+// label with an empty value equals an absent one.
+func labelSet(labels []Label) string {
+	sorted := slices.DeleteFunc(slices.Clone(labels), func(l Label) bool { return l.Value == "" })
+	slices.SortFunc(sorted, func(a, b Label) int { return strings.Compare(a.Name, b.Name) })
+	return fmt.Sprintf("%q", sorted)
 }

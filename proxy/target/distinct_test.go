@@ -56,3 +56,24 @@ func TestIdentity(t *testing.T) {
 		}
 	}
 }
+
+// Label sets are equal whatever their order, and whether an empty label is there.
+func TestEqualLabelSets(t *testing.T) {
+	job, instance := Label{"job", "x"}, Label{"instance", "i"}
+	first := newTarget("ns", "a", "1", job, instance)
+	got := Distinct([]*Target{
+		first,
+		newTarget("ns", "b", "2", instance, job),
+		newTarget("ns", "c", "3", job, instance, Label{"k8s_port", ""}),
+		newTarget("ns", "d", "4", job, instance, Label{"k8s_port", "80"}),
+		newTarget("ns", "e", "5", Label{"job", "i"}, Label{"instance", "x"}),
+	})
+	for i, isRefused := range []bool{false, true, true, false, false} {
+		if (got[i].Problem != nil) != isRefused {
+			t.Errorf("the problem of pod %s is %+v, want one: %t", got[i].Pod, got[i].Problem, isRefused)
+		}
+	}
+	if first.Labels[0] != job {
+		t.Error("the labels of a target were sorted")
+	}
+}

@@ -3,6 +3,7 @@
 package target
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"time"
@@ -30,11 +31,14 @@ type Profile struct {
 	Timeout       time.Duration     // from the request to the complete response; the deadline of the scrape applies as well
 	BodySizeLimit int64             // bytes; applies to the body as received, decoded and translated
 	SampleLimit   int               // maximum number of samples
+	Header        http.Header       // sent in addition, or instead of the default values of the same headers
 
 	// Translate converts a decoded body to an exposition in the text format 0.0.4. The body
-	// and the result are streams, which only BodySizeLimit bounds. An error that Translate
-	// or the returned reader returns is a Parse failure, unless reading the body failed.
-	Translate func(contentType string, body io.Reader) (io.Reader, error)
+	// and the result are streams, each of at most BodySizeLimit bytes: MEMORY_LIMIT does not
+	// count what Translate keeps of them. It must return when ctx ends. If the result is an
+	// io.Closer, it is closed, possibly before its end. An error that Translate or the
+	// result returns is a Parse failure, unless reading the body failed.
+	Translate func(ctx context.Context, contentType string, body io.Reader) (io.Reader, error)
 }
 
 // Label is one label of a target. Name matches [a-zA-Z_][a-zA-Z0-9_]*; an empty
