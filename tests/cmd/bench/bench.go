@@ -17,22 +17,23 @@ import (
 )
 
 const (
-	startBound = time.Minute // for a process to come up, on a busy machine
+	startBound = time.Minute // for a process to become ready, on a busy machine
 	stopBound  = 30 * time.Second
 )
 
-// A bench is what all rows share: a cluster, the program under test and the bodies.
+// A bench holds what all rows share: the cluster, the program under test and the bodies.
 type bench struct {
 	bed      *testbed.Bed
 	cluster  *testbed.Cluster
-	proxy    string            // its binary
-	port     int               // of all targets
-	bases    map[string]string // files, by name
-	pods     map[int]bool      // the numbers of targets that there are pods for
+	proxy    string            // path of the binary
+	port     int               // of every target
+	bases    map[string]string // paths of the base bodies, by name
+	pods     map[int]bool      // the numbers of targets for which pods exist
 	progress io.Writer
 }
 
-// newBench starts what the rows need. The caller stops the bed, also after an error.
+// newBench starts everything that the rows need. The caller must stop the bed, even after
+// an error.
 func newBench(ctx context.Context, bed *testbed.Bed, rows []row, progress io.Writer) (*bench, error) {
 	b := &bench{bed: bed, pods: map[int]bool{}, progress: progress}
 	var err error
@@ -54,11 +55,11 @@ func newBench(ctx context.Context, bed *testbed.Bed, rows []row, progress io.Wri
 			return nil, err
 		}
 	}
-	b.bases, err = b.takeBases(ctx, names)
+	b.bases, err = b.collectBases(ctx, names)
 	return b, err
 }
 
-// buildProxy builds as `make build` does.
+// buildProxy builds metrics-proxy like `make build`.
 func (b *bench) buildProxy(ctx context.Context) (string, error) {
 	path, err := exec.LookPath("go")
 	if err != nil {
@@ -88,8 +89,8 @@ func (b *bench) buildProxy(ctx context.Context) (string, error) {
 	return output, nil
 }
 
-// ensurePods makes the pods for that many targets, unless they are there already. They
-// stay, and serve all rows of that number.
+// ensurePods creates pods for that number of targets, unless they exist. All rows with
+// that number of targets use them.
 func (b *bench) ensurePods(ctx context.Context, targets int) error {
 	if b.pods[targets] {
 		return nil
@@ -111,18 +112,18 @@ func (b *bench) ensurePods(ctx context.Context, targets int) error {
 
 func podName(target int) string { return fmt.Sprintf("pod-%d", target) }
 
-// podSet is the namespace of the pods, and the value of their label bench.
+// podSet returns the namespace of the pods, which is also the value of their label bench.
 func podSet(targets int) string { return fmt.Sprintf("bench-%d", targets) }
 
-// A program is one of those that are compared.
+// A program is one of the programs that are compared.
 type program struct {
 	name    string
 	url     string
 	process *testbed.Process
-	proxy   *testbed.Proxy // nil for a yardstick
+	proxy   *testbed.Proxy // nil for a baseline
 }
 
-// startProxy starts it for the pods labelled bench=SET.
+// startProxy starts metrics-proxy for the pods with the label bench=SET.
 func (b *bench) startProxy(ctx context.Context, set string) (*testbed.Proxy, error) {
 	kubeconfig, err := b.cluster.Kubeconfig(b.cluster.Proxy, "")
 	if err != nil {
@@ -130,12 +131,12 @@ func (b *bench) startProxy(ctx context.Context, set string) (*testbed.Proxy, err
 	}
 	return b.bed.StartProxy(ctx, testbed.ProxyOptions{Binary: b.proxy, Env: map[string]string{
 		"KUBECONFIG": kubeconfig, "POD_LABEL_SELECTOR": "bench=" + set,
-		"SCRAPE_TIMEOUT": "60s", // the client's is shorter
+		"SCRAPE_TIMEOUT": "60s", // the client's timeout is shorter
 	}})
 }
 
-// startPrograms starts the exporter and what is compared, for one row. On an error
-// some may run; stopAll ends them.
+// startPrograms starts the exporter and the programs to compare, for one row. After an
+// error some of them may be running; stopAll stops them.
 func (b *bench) startPrograms(ctx context.Context, r row, l load) (exporter *testbed.Process, programs []program, err error) {
 	loadFile := filepath.Join(b.bed.Dir, "load.json")
 	if err := l.write(loadFile); err != nil {
@@ -150,15 +151,15 @@ func (b *bench) startPrograms(ctx context.Context, r row, l load) (exporter *tes
 		return exporter, nil, err
 	}
 	programs = append(programs, program{name: "metrics-proxy", url: proxy.URL("/metrics"), process: proxy.Process, proxy: proxy})
-	yardsticks := []string{"join"}
+	baselines := []string{"join"}
 	if r.expfmt {
-		yardsticks = append(yardsticks, "expfmt")
+		baselines = append(baselines, "expfmt")
 	}
 	targets := filepath.Join(b.bed.Dir, "targets")
 	if err := os.WriteFile(targets, b.targetURLs(r.targets), 0o644); err != nil {
 		return exporter, programs, fmt.Errorf("cannot write targets: %w", err)
 	}
-	for _, name := range yardsticks {
+	for _, name := range baselines {
 		port, err := testbed.FreePort()
 		if err != nil {
 			return exporter, programs, err
@@ -181,8 +182,8 @@ func (b *bench) targetURLs(targets int) []byte {
 	return []byte(urls.String())
 }
 
-// startSelf starts this program with a subcommand and waits until it is ready. What
-// does not become ready is stopped.
+// startSelf starts this program with a subcommand and waits until it is ready. If it does
+// not become ready, startSelf stops it.
 func (b *bench) startSelf(ctx context.Context, subcommand, address string, args ...string) (*testbed.Process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -213,8 +214,7 @@ func (b *bench) startSelf(ctx context.Context, subcommand, address string, args 
 	return process, nil
 }
 
-// waitFor calls probe until it returns nil, at most for startBound and as long as the
-// process is there.
+// waitFor calls probe until it returns nil, the process exits, or startBound is over.
 func waitFor(ctx context.Context, process *testbed.Process, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startBound)
 	defer cancel()
@@ -225,7 +225,7 @@ func waitFor(ctx context.Context, process *testbed.Process, probe func(context.C
 		}
 		select {
 		case <-process.Exited():
-			return fmt.Errorf("it ended: %w\n%s", err, process.Stderr())
+			return fmt.Errorf("the process exited: %w\n%s", err, process.Stderr())
 		case <-ctx.Done():
 			return err
 		case <-time.After(20 * time.Millisecond):
@@ -233,7 +233,7 @@ func waitFor(ctx context.Context, process *testbed.Process, probe func(context.C
 	}
 }
 
-// stopAll ends what startPrograms started.
+// stopAll stops the processes that startPrograms started.
 func stopAll(exporter *testbed.Process, programs []program) error {
 	var errs []error
 	for _, p := range programs {

@@ -16,8 +16,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// check scrapes a program once and says whether its answer holds what the targets
-// gave, so that nothing is measured which does not do its work.
+// check scrapes a program once and verifies that the response contains what the targets
+// returned, so that only programs that do their work are measured.
 func check(ctx context.Context, c *client, p program, r row, want totals) error {
 	var body []byte
 	var contentType string
@@ -30,24 +30,24 @@ func check(ctx context.Context, c *client, p program, r row, want totals) error 
 	if err != nil {
 		return err
 	}
-	if p.name == "join" { // no exposition, but all bytes
+	if p.name == "join" { // not an exposition, but it contains all bytes
 		if len(body) != want.bytes {
-			return fmt.Errorf("the answer has %d bytes, want %d", len(body), want.bytes)
+			return fmt.Errorf("the response has %d bytes, expected %d", len(body), want.bytes)
 		}
 		return nil
 	}
 	samples, up, err := countSeries(body, contentType)
 	if err != nil {
-		return fmt.Errorf("the answer is no valid exposition: %w", err)
+		return fmt.Errorf("the response is not a valid exposition: %w", err)
 	}
-	if p.name == "expfmt" { // which makes histograms whole that are not
+	if p.name == "expfmt" { // which completes incomplete histograms
 		if samples < want.samples {
-			return fmt.Errorf("the answer has %d samples, want at least %d", samples, want.samples)
+			return fmt.Errorf("the response has %d samples, expected at least %d", samples, want.samples)
 		}
 		return nil
 	}
 	if samples != want.samples+r.targets || up != r.targets {
-		return fmt.Errorf("the answer has %d samples and %d targets up, want %d and %d; the log:\n%s",
+		return fmt.Errorf("the response has %d samples and %d targets up, expected %d and %d; the log:\n%s",
 			samples, up, want.samples+r.targets, r.targets, firstLines(p.proxy.Log()))
 	}
 	return nil
@@ -66,8 +66,8 @@ func readPlain(response *http.Response) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// countSeries reads an answer with Prometheus's parser. up are the series of targets
-// that the proxy says are up.
+// countSeries parses a response with Prometheus's parser. It returns the number of samples
+// and the number of targets that are up.
 func countSeries(body []byte, contentType string) (samples, up int, err error) {
 	parser, err := textparse.New(body, contentType, labels.NewSymbolTable(), textparse.ParserOptions{})
 	if err != nil {
@@ -92,8 +92,8 @@ func countSeries(body []byte, contentType string) (samples, up int, err error) {
 	}
 }
 
-// checkOutcomes says whether every request to a target was answered, since the proxy
-// was started.
+// checkOutcomes returns an error if any scrape of a target has failed since the proxy was
+// started.
 func checkOutcomes(ctx context.Context, proxy *testbed.Proxy) error {
 	own, err := proxy.OwnMetrics(ctx)
 	if err != nil {
@@ -102,15 +102,15 @@ func checkOutcomes(ctx context.Context, proxy *testbed.Proxy) error {
 	for line := range strings.Lines(string(own)) {
 		outcome, ok := strings.CutPrefix(strings.TrimSpace(line), "metrics_proxy_target_scrapes_total")
 		if ok && !strings.HasPrefix(outcome, `{reason="ok"}`) && !strings.HasSuffix(outcome, " 0") {
-			return fmt.Errorf("requests to targets did not end well: %s; its log:\n%s", outcome, firstLines(proxy.Log()))
+			return fmt.Errorf("scrapes of targets failed: %s; the log:\n%s", outcome, firstLines(proxy.Log()))
 		}
 	}
 	return nil
 }
 
-// firstLines leaves out most of a log that has a line for each target.
+// firstLines shortens a log, which may have a line for each target.
 func firstLines(log string) string {
-	const most = 5
-	lines := strings.SplitN(log, "\n", most+1)
-	return strings.Join(lines[:min(most, len(lines))], "\n")
+	const maxLines = 5
+	lines := strings.SplitN(log, "\n", maxLines+1)
+	return strings.Join(lines[:min(maxLines, len(lines))], "\n")
 }

@@ -18,12 +18,12 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// baseSizes are those of the bodies of busy components. Those of the test bed, which
-// are not busy, are grown or cut to that; see resize.
+// baseSizes are the body sizes of busy components, in bytes. The components of the test bed
+// are idle, so their bodies are resized to these sizes; see resize.
 var baseSizes = map[string]int{nodeExporter: 60_000, etcd: 147_000, apiServer: 2_300_000}
 
-// tenPrograms are the bases of the mixed row. The body of the API server is the one
-// of the test bed there, not that of baseSizes.
+// tenPrograms returns the bases of the mixed row. In this row the body of the API server is
+// not resized.
 func tenPrograms() []string {
 	return []string{
 		nodeExporter, etcd, realSize + apiServer, "prometheus", "kwok", "metrics-server",
@@ -31,10 +31,10 @@ func tenPrograms() []string {
 	}
 }
 
-// realSize before the name of a base means that it is not resized.
+// realSize is the prefix of the name of a base that is not resized.
 const realSize = "real "
 
-// component is the program that answers with the base.
+// component returns the name of the component that exposes the base.
 func component(base string) string {
 	if base == realSize+apiServer {
 		return apiServer
@@ -42,32 +42,31 @@ func component(base string) string {
 	return base
 }
 
-// takeBases asks each component for its metrics, and returns the files with the
-// answers by the names of the bases. The components run no longer then, but the
-// cluster does.
-func (b *bench) takeBases(ctx context.Context, names map[string]bool) (map[string]string, error) {
+// collectBases scrapes each component and writes the bodies to files. It returns the paths by
+// the names of the bases. It stops the components that it started, but not the cluster.
+func (b *bench) collectBases(ctx context.Context, names map[string]bool) (map[string]string, error) {
 	files := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		body, err := b.takeBody(ctx, component(name))
+		body, err := b.collectBody(ctx, component(name))
 		if err != nil {
-			return nil, fmt.Errorf("cannot take the metrics of %s: %w", name, err)
+			return nil, fmt.Errorf("cannot collect the metrics of %s: %w", name, err)
 		}
-		taken := len(body)
+		original := len(body)
 		if size, ok := baseSizes[name]; ok {
 			if body, err = resize(body, size); err != nil {
 				return nil, fmt.Errorf("cannot resize the metrics of %s: %w", name, err)
 			}
 		}
-		fmt.Fprintf(b.progress, "%s: %d bytes, %d samples (the test bed's: %d bytes)\n", name, len(body), countSamples(body), taken)
+		fmt.Fprintf(b.progress, "%s: %d bytes, %d samples (%d bytes in the test bed)\n", name, len(body), countSamples(body), original)
 		files[name] = filepath.Join(b.bed.Dir, name+".prom")
 		if err := os.WriteFile(files[name], body, 0o644); err != nil {
-			return nil, fmt.Errorf("cannot keep the metrics of %s: %w", name, err)
+			return nil, fmt.Errorf("cannot save the metrics of %s: %w", name, err)
 		}
 	}
 	return files, nil
 }
 
-func (b *bench) takeBody(ctx context.Context, name string) ([]byte, error) {
+func (b *bench) collectBody(ctx context.Context, name string) ([]byte, error) {
 	switch name {
 	case nodeExporter:
 		return b.bed.NodeExporterPayload(ctx)
@@ -80,23 +79,24 @@ func (b *bench) takeBody(ctx context.Context, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return b.fetchLast(ctx, prometheus.Process, prometheus.URL+"/metrics")
+		return b.fetchAndStop(ctx, prometheus.Process, prometheus.URL+"/metrics")
 	case "metrics-proxy":
 		proxy, err := b.startProxy(ctx, "none")
 		if err != nil {
 			return nil, err
 		}
-		return b.fetchLast(ctx, proxy.Process, proxy.OwnMetricsURL())
+		return b.fetchAndStop(ctx, proxy.Process, proxy.OwnMetricsURL())
 	case "go-program":
 		recorder := httptest.NewRecorder()
 		promhttp.Handler().ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", nil))
 		return recorder.Body.Bytes(), nil
 	}
-	return b.takeFromController(ctx, name)
+	return b.collectFromController(ctx, name)
 }
 
-// takeFromController starts a program that works on the API server.
-func (b *bench) takeFromController(ctx context.Context, name string) ([]byte, error) {
+// collectFromController starts a component that is a client of the API server, scrapes it,
+// and stops it.
+func (b *bench) collectFromController(ctx context.Context, name string) ([]byte, error) {
 	binary, err := testbed.Binary(ctx, name, b.progress)
 	if err != nil {
 		return nil, err
@@ -133,28 +133,28 @@ func (b *bench) takeFromController(ctx context.Context, name string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	return b.fetchLast(ctx, process, scheme+"://127.0.0.1:"+port+"/metrics")
+	return b.fetchAndStop(ctx, process, scheme+"://127.0.0.1:"+port+"/metrics")
 }
 
-// fetchLast waits until the process answers, and stops it.
-func (b *bench) fetchLast(ctx context.Context, process *testbed.Process, url string) ([]byte, error) {
+// fetchAndStop waits until the process responds, and stops it.
+func (b *bench) fetchAndStop(ctx context.Context, process *testbed.Process, url string) ([]byte, error) {
 	var body []byte
 	err := waitFor(ctx, process, func(ctx context.Context) error {
 		var err error
 		body, err = b.fetch(ctx, url)
 		return err
 	})
-	_, _ = process.Stop(stopBound) // some are slow to end, which is no matter here
+	_, _ = process.Stop(stopBound) // some are slow to stop, which does not matter here
 	return body, err
 }
 
-// fetch asks a component for text. Its certificate may be one that it made itself.
+// fetch scrapes a component in the text format. The certificate may be self-signed.
 func (b *bench) fetch(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Accept", acceptText+";version=0.0.4;q=0.9,*/*;q=0.1") // kwok refuses a plain text/plain
+	request.Header.Set("Accept", acceptText+";version=0.0.4;q=0.9,*/*;q=0.1") // kwok rejects text/plain without a version
 	request.Header.Set("Authorization", "Bearer "+b.cluster.Admin.Token)
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
@@ -165,7 +165,7 @@ func (b *bench) fetch(ctx context.Context, url string) ([]byte, error) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", url, response.Status)
+		return nil, fmt.Errorf("%s returned %s", url, response.Status)
 	}
 	return io.ReadAll(response.Body)
 }

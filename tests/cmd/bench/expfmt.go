@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// mergeFamilies is the obvious way to merge: parse each body into objects, add a label
-// to each, and write them family by family. The bodies must be text.
+// mergeFamilies merges with the expfmt package: it parses each body into objects, adds a
+// label to each metric, and writes family by family. The bodies must be in the text format.
 func mergeFamilies(f *fanOut, w io.Writer, r *http.Request) error {
 	var mu sync.Mutex
 	merged := map[string]*dto.MetricFamily{} // by name; guarded by mu

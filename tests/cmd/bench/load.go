@@ -8,25 +8,25 @@ import (
 	"sync"
 )
 
-// A load is what the targets of a row answer. It is written to a file for the
-// exporter, which makes the same bodies out of it as the runner.
+// A load describes the bodies of the targets of a row. The runner writes it to a file for
+// the exporter, and both generate the same bodies from it.
 type load struct {
-	Bases       []string  `json:"bases"` // files in text; target i answers as number i modulo their number
+	Bases       []string  `json:"bases"` // paths of bodies in the text format; target i uses Bases[i % len(Bases)]
 	Targets     int       `json:"targets"`
 	Variation   variation `json:"variation"`
 	OpenMetrics bool      `json:"openmetrics"`
 }
 
-// totals are those of all bodies of a load.
+// totals are summed over all bodies of a load.
 type totals struct{ bytes, samples int }
 
-// bodies makes the body of each target. Targets that answer the same share it.
+// bodies generates the body of each target. Targets with the same body share the slice.
 func (l load) bodies() ([][]byte, error) {
 	bases := make([][]byte, len(l.Bases))
 	for i, path := range l.Bases {
 		var err error
 		if bases[i], err = os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("cannot make bodies: %w", err)
+			return nil, fmt.Errorf("cannot generate the bodies: %w", err)
 		}
 	}
 	bodies := make([][]byte, l.Targets)
@@ -47,7 +47,7 @@ func (l load) bodies() ([][]byte, error) {
 	all.Wait()
 	for _, err := range errs {
 		if err != nil {
-			return nil, fmt.Errorf("cannot make bodies: %w", err)
+			return nil, fmt.Errorf("cannot generate the bodies: %w", err)
 		}
 	}
 	for i := distinct; i < len(bodies); i++ {
@@ -64,7 +64,7 @@ func (l load) body(base []byte, target int) ([]byte, error) {
 	return toOpenMetrics(body)
 }
 
-// totals makes the bodies to count what is in them.
+// totals generates the bodies and counts their bytes and samples.
 func (l load) totals() (totals, error) {
 	bodies, err := l.bodies()
 	if err != nil {
@@ -78,7 +78,7 @@ func (l load) totals() (totals, error) {
 	return t, nil
 }
 
-// contentType is that of the bodies.
+// contentType returns the Content-Type of the bodies.
 func (l load) contentType() string {
 	if l.OpenMetrics {
 		return "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -89,10 +89,10 @@ func (l load) contentType() string {
 func (l load) write(path string) error {
 	content, err := json.Marshal(l)
 	if err != nil {
-		return fmt.Errorf("cannot write a load: %w", err)
+		return fmt.Errorf("cannot write the load: %w", err)
 	}
 	if err := os.WriteFile(path, content, 0o644); err != nil {
-		return fmt.Errorf("cannot write a load: %w", err)
+		return fmt.Errorf("cannot write the load: %w", err)
 	}
 	return nil
 }
@@ -101,10 +101,10 @@ func readLoad(path string) (load, error) {
 	var l load
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return l, fmt.Errorf("cannot read a load: %w", err)
+		return l, fmt.Errorf("cannot read the load: %w", err)
 	}
 	if err := json.Unmarshal(content, &l); err != nil {
-		return l, fmt.Errorf("cannot read a load: %w", err)
+		return l, fmt.Errorf("cannot read the load: %w", err)
 	}
 	return l, nil
 }

@@ -1,11 +1,12 @@
-// Command bench measures whole processes over HTTP on loopback: metrics-proxy, which
-// watches pods on a real API server, beside two yardsticks that are given the same
-// targets. join only passes the bytes on, which is the least that any aggregator must
-// do, and answers no valid exposition; expfmt merges the obvious way, by objects. Run
-// it in tests/: go run ./cmd/bench. It needs Linux.
+// Command bench measures whole processes over HTTP on the loopback interface. It compares
+// metrics-proxy, which watches pods on a real API server, with two baselines that scrape
+// the same targets. join only concatenates the bodies, which is the minimum that any
+// aggregator must do, and does not produce a valid exposition. expfmt merges with the
+// expfmt package, which parses each body into objects. Run it in tests/:
+// go run ./cmd/bench. It needs Linux.
 //
-// Every answer is checked before anything is timed. Nothing is asserted of the times:
-// the table is for people. Ctrl-C ends it, with all that it has started.
+// Every program's response is checked before it is measured. The results are printed as a
+// table and are not checked. Ctrl-C stops the command and everything that it started.
 package main
 
 import (
@@ -29,26 +30,26 @@ func main() {
 	}
 }
 
-// command runs the benchmark, or the part of one of its processes.
+// command runs the benchmark, or the subcommand that one of its processes runs.
 func command(args []string) error {
 	if len(args) > 0 {
 		switch args[0] {
 		case "exporter":
 			return serveExporter(args[1:])
 		case "join":
-			return serveYardstick(args[1:], join)
+			return serveBaseline(args[1:], join)
 		case "expfmt":
-			return serveYardstick(args[1:], mergeFamilies)
+			return serveBaseline(args[1:], mergeFamilies)
 		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
-	pattern := flags.String("run", "", "run the rows whose name matches this regular expression")
-	scrapes := flags.Int("scrapes", 20, "timed scrapes of each program in a row; 8 at most where bodies are over 100 MB")
-	output := flags.String("o", "", "write the raw figures to this file, as JSON")
-	list := flags.Bool("list", false, "list the rows")
+	pattern := flags.String("run", "", "run only the rows whose names match this regular expression")
+	scrapes := flags.Int("scrapes", 20, "number of measured scrapes per program and row; at most 8 if the bodies exceed 100 MB in total")
+	output := flags.String("o", "", "write the raw measurements to this file, as JSON")
+	list := flags.Bool("list", false, "list the rows and exit")
 	_ = flags.Parse(args) // exits on an error
 	if *scrapes < 1 || flags.NArg() > 0 {
-		return errors.New("cannot understand the arguments: -scrapes is at least 1, and there are no others than flags")
+		return errors.New("invalid arguments: expected only flags, and -scrapes of at least 1")
 	}
 	chosen, err := choose(rows(), *pattern)
 	if err != nil {
@@ -61,14 +62,14 @@ func command(args []string) error {
 		return nil
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills the program
 	return run(ctx, chosen, *scrapes, *output, os.Stdout, os.Stderr)
 }
 
 func choose(all []row, pattern string) ([]row, error) {
 	expression, err := regexp.Compile(pattern)
 	if err != nil {
-		return nil, fmt.Errorf("cannot choose rows: %w", err)
+		return nil, fmt.Errorf("invalid -run: %w", err)
 	}
 	var chosen []row
 	for _, r := range all {
@@ -77,12 +78,12 @@ func choose(all []row, pattern string) ([]row, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("cannot choose rows: none matches %q", pattern)
+		return nil, fmt.Errorf("invalid -run: no row matches %q", pattern)
 	}
 	return chosen, nil
 }
 
-// run measures the rows. One that fails does not keep the others from it.
+// run measures the rows. If a row fails, the others are still measured.
 func run(ctx context.Context, rows []row, scrapes int, output string, table, progress io.Writer) (err error) {
 	bed, err := testbed.New(progress)
 	if err != nil {
@@ -115,7 +116,7 @@ func run(ctx context.Context, rows []row, scrapes int, output string, table, pro
 		if output == "" {
 			continue
 		}
-		if err := writeRaw(output, results); err != nil { // after each row: a run is long
+		if err := writeRaw(output, results); err != nil { // after each row, because a run takes long
 			return err
 		}
 	}

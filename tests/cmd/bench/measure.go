@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scrapeBound is how long a scrape may take until the run gives it up.
+// scrapeBound is the maximum duration of a scrape.
 const scrapeBound = 2 * time.Minute
 
-// A client asks as Prometheus does. It is for one goroutine.
+// A client scrapes as Prometheus does. It is not safe for concurrent use.
 type client struct {
 	http    *http.Client
 	header  http.Header
-	discard []byte // what is read and not kept goes here
+	discard []byte // buffer for data that is read and discarded
 }
 
-// newClient makes the client of a row.
+// newClient returns the client for a row.
 func newClient(r row) *client {
 	const buffer = 256 << 10
 	header := http.Header{
@@ -42,7 +42,7 @@ func newClient(r row) *client {
 	}
 }
 
-// get asks once and gives the body to read, which must read it to its end.
+// get scrapes once and passes the response to read, which must read the body to its end.
 func (c *client) get(ctx context.Context, url string, read func(*http.Response) error) error {
 	ctx, cancel := context.WithTimeout(ctx, scrapeBound)
 	defer cancel()
@@ -65,7 +65,7 @@ func (c *client) get(ctx context.Context, url string, read func(*http.Response) 
 	return nil
 }
 
-// count reads an answer, keeps nothing of it and returns its length.
+// count scrapes once, discards the body and returns its length.
 func (c *client) count(ctx context.Context, url string) (length int64, err error) {
 	err = c.get(ctx, url, func(response *http.Response) error {
 		for {
@@ -82,19 +82,19 @@ func (c *client) count(ctx context.Context, url string) (length int64, err error
 	return length, err
 }
 
-// A measurement is what the scrapes of one program cost, one value a scrape.
+// A measurement is the cost of the scrapes of one program, with one value per scrape.
 type measurement struct {
 	Program string    `json:"program"`
-	CPU     []float64 `json:"cpu_ms"`  // user and system, of the program alone
-	Wall    []float64 `json:"wall_ms"` // from the request to the end of the answer
-	Bytes   []int64   `json:"bytes"`   // of the answer, as it was sent
+	CPU     []float64 `json:"cpu_ms"`  // user and system time of the program alone
+	Wall    []float64 `json:"wall_ms"` // from the request to the end of the response
+	Bytes   []int64   `json:"bytes"`   // of the response, as sent (compressed if gzip)
 
-	CPUMean float64 `json:"cpu_mean_ms"` // with what the program did between scrapes
+	CPUMean float64 `json:"cpu_mean_ms"` // per scrape, including what the program did between scrapes
 	PeakRSS float64 `json:"peak_rss_mib"`
 }
 
-// measure scrapes the programs in turns, so that what else the machine does hits all
-// of them alike.
+// measure scrapes the programs in turn, so that other load on the machine affects all of
+// them equally.
 func measure(ctx context.Context, c *client, programs []program, scrapes int) ([]measurement, error) {
 	const warmUp = 2
 	for range warmUp {
@@ -133,7 +133,7 @@ func measure(ctx context.Context, c *client, programs []program, scrapes int) ([
 	return measurements, nil
 }
 
-// add scrapes once.
+// add scrapes once and appends the values.
 func (m *measurement) add(ctx context.Context, c *client, p program) error {
 	before, err := cpuTime(p.process.PID())
 	if err != nil {
@@ -157,7 +157,7 @@ func (m *measurement) add(ctx context.Context, c *client, p program) error {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// cpuTime is what all threads of a process have used so far, user and system.
+// cpuTime returns the user and system time that all threads of a process have used so far.
 func cpuTime(pid int) (time.Duration, error) {
 	const schedClock = 2 // the kernel's CPUCLOCK_SCHED
 	var used unix.Timespec
@@ -167,7 +167,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(used.Nano()), nil
 }
 
-// peakRSS is the most memory that a process has had resident, in MiB.
+// peakRSS returns the peak resident memory of a process, in MiB.
 func peakRSS(pid int) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -7,13 +7,14 @@ import (
 	"strings"
 )
 
-// toOpenMetrics rewrites a text body as OpenMetrics 1.0.0. A counter foo_total becomes
-// family foo, one without _total is unknown. Where a family foo stands beside a
-// counter foo_total, as the Go runtime's do, the counter is left out: both cannot be.
+// toOpenMetrics converts a body from the text format to OpenMetrics 1.0.0. A counter
+// foo_total becomes the family foo; a counter without _total becomes unknown. If a family
+// foo exists next to a counter foo_total, as with some Go runtime metrics, the counter is
+// dropped, because OpenMetrics does not allow both.
 func toOpenMetrics(body []byte) ([]byte, error) {
 	types := familyTypes(body)
 	out := make([]byte, 0, len(body)+len(body)/8)
-	dropped := "" // the counter that the lines belong to, if it is left out
+	dropped := "" // the current family, if it is dropped
 	for line := range bytes.Lines(body) {
 		if line[0] != '#' {
 			s, err := splitSample(line)
@@ -24,14 +25,14 @@ func toOpenMetrics(body []byte) ([]byte, error) {
 				continue
 			}
 			if s.timestamp, err = inSeconds(s.timestamp); err != nil {
-				return nil, fmt.Errorf("cannot rewrite line %.200q: %w", line, err)
+				return nil, fmt.Errorf("cannot convert line %.200q: %w", line, err)
 			}
 			out = s.appendTo(out)
 			continue
 		}
 		fields := strings.SplitN(strings.TrimSuffix(string(line), "\n"), " ", 4)
 		if len(fields) < 4 || fields[1] != "HELP" && fields[1] != "TYPE" {
-			continue // other comments are not allowed
+			continue // OpenMetrics allows no other comments
 		}
 		name := fields[2]
 		family, kind := openMetricsFamily(name, types[name])
@@ -59,7 +60,7 @@ func openMetricsFamily(name, kind string) (family, openMetricsKind string) {
 	return name, kind
 }
 
-// familyTypes are the types that a text body declares, by name.
+// familyTypes returns the declared types of a text body, by family name.
 func familyTypes(body []byte) map[string]string {
 	types := map[string]string{}
 	for line := range bytes.Lines(body) {
@@ -71,7 +72,7 @@ func familyTypes(body []byte) map[string]string {
 	return types
 }
 
-// inSeconds rewrites a timestamp in milliseconds; none stays none.
+// inSeconds converts a timestamp from milliseconds. An empty timestamp stays empty.
 func inSeconds(timestamp []byte) ([]byte, error) {
 	if len(timestamp) == 0 {
 		return nil, nil

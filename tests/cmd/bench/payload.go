@@ -7,15 +7,14 @@ import (
 	"math/rand/v2"
 )
 
-// A variation says how the bodies of the targets differ from their base. The zero
-// value means not at all.
+// A variation describes how the bodies of the targets differ from their base. With the
+// zero value they do not differ.
 type variation struct {
 	RandomValues bool    `json:"random_values"`
-	Share        float64 `json:"share"` // of the sample lines that are dropped, or are series of one target alone; half each
+	Share        float64 `json:"share"` // of the sample lines: half of it is dropped, half becomes series that only one target has
 }
 
-// vary returns the base as a target answers it. The same arguments give the same
-// bytes. Comments stay as they are.
+// vary returns the body of a target. The result is deterministic. Comments do not change.
 func (v variation) vary(base []byte, target int) ([]byte, error) {
 	if v == (variation{}) {
 		return base, nil
@@ -46,16 +45,16 @@ func (v variation) vary(base []byte, target int) ([]byte, error) {
 	return out, nil
 }
 
-// A sample is a line `name{labels} value timestamp`, cut into its parts.
+// A sample is a line `name{labels} value timestamp`, split into its parts.
 type sample struct {
 	name      []byte
-	labels    []byte // `a="b",c="d"`; empty if there are none
+	labels    []byte // `a="b",c="d"`, may be empty
 	value     []byte
-	timestamp []byte // empty if there is none
+	timestamp []byte // may be empty
 }
 
-// splitSample cuts a line as Go programs write it: no blanks but one before value and
-// timestamp, and no quoted names.
+// splitSample splits a line. It supports the form that Go programs write: single spaces,
+// only before the value and the timestamp, and no quoted names.
 func splitSample(line []byte) (sample, error) {
 	var s sample
 	end := bytes.IndexAny(line, "{ ")
@@ -77,13 +76,13 @@ func splitSample(line []byte) (sample, error) {
 		s.timestamp = fields[1]
 	case 1:
 	default:
-		return s, fmt.Errorf("cannot split line %.200q: it ends in %d fields", line, len(fields))
+		return s, fmt.Errorf("cannot split line %.200q: %d fields after the name", line, len(fields))
 	}
 	s.value = fields[0]
 	return s, nil
 }
 
-// labelsLength says where the closing brace is.
+// labelsLength returns the offset of the closing brace.
 func labelsLength(text []byte) (int, error) {
 	rest := text
 	for len(rest) > 0 && rest[0] != '}' {
@@ -99,8 +98,8 @@ func labelsLength(text []byte) (int, error) {
 	return len(text) - len(rest), nil
 }
 
-// firstLabel returns the name of the label that the text starts with, and the length
-// of it and its value.
+// firstLabel returns the name of the first label, and the length of the label with its
+// value.
 func firstLabel(text []byte) (name []byte, length int, err error) {
 	name, value, found := bytes.Cut(text, []byte(`="`))
 	if !found {
@@ -117,14 +116,14 @@ func firstLabel(text []byte) (name []byte, length int, err error) {
 	return nil, 0, errors.New("no closing quote")
 }
 
-// mark puts the suffix behind the value of the preferred label, else of the first
-// that is neither le nor quantile, else it adds a label.
+// mark appends the suffix to the value of the preferred label, or of the first label other
+// than le and quantile. If there is neither, it adds a label.
 func mark(labels []byte, preferred, suffix string) []byte {
-	at := 0 // where the suffix goes
+	at := 0 // offset of the suffix
 	for start := 0; start < len(labels); {
 		name, length, err := firstLabel(labels[start:])
 		if err != nil {
-			break // splitSample has seen these labels
+			break // cannot happen: splitSample has parsed these labels
 		}
 		quote := start + length - 1
 		if string(name) == preferred {
@@ -145,8 +144,8 @@ func mark(labels []byte, preferred, suffix string) []byte {
 	return fmt.Appendf(labels, `variant="%s"`, suffix)
 }
 
-// randomValue replaces the digits of a number. Length, sign, point and exponent stay,
-// and so do NaN and Inf.
+// randomValue replaces the digits of a number. Length, sign, decimal point and exponent do
+// not change, nor do NaN and Inf.
 func randomValue(rng *rand.Rand, value []byte) []byte {
 	value = bytes.Clone(value)
 	mantissa, _, _ := bytes.Cut(value, []byte("e"))
@@ -155,7 +154,7 @@ func randomValue(rng *rand.Rand, value []byte) []byte {
 	for i, c := range mantissa {
 		switch {
 		case c < '0' || c > '9':
-		case i == 0 && c == '0' && last > 0: // of 0.5
+		case i == 0 && c == '0' && last > 0: // the leading zero of 0.5
 		case i == 0 || i == last:
 			mantissa[i] = byte('1' + rng.IntN(9))
 		default:
@@ -181,7 +180,7 @@ func (s sample) appendTo(out []byte) []byte {
 	return append(out, '\n')
 }
 
-// countSamples counts the lines that are samples.
+// countSamples returns the number of sample lines.
 func countSamples(body []byte) int {
 	n := 0
 	for line := range bytes.Lines(body) {

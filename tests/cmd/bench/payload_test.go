@@ -21,7 +21,7 @@ const (
 	openMetricsType = "application/openmetrics-text; version=1.0.0"
 )
 
-// oddBody has what bodies of programs have now and then.
+// oddBody contains unusual lines that bodies of real programs contain.
 const oddBody = `# HELP odd_total With "quotes" and a \\.
 # TYPE odd_total counter
 odd_total{path="C:\\",say="a \"b\" } {",x=""} 1 1700000000123
@@ -49,7 +49,7 @@ s_sum 1
 s_count 1
 `
 
-// sampleBodies are bodies in text: an odd one, and one of a program in Go.
+// sampleBodies returns bodies in the text format: oddBody, and the body of a Go program.
 func sampleBodies(t *testing.T) map[string][]byte {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -72,7 +72,7 @@ func sampleBodies(t *testing.T) map[string][]byte {
 	return map[string][]byte{"odd": []byte(oddBody), "program": program.Bytes()}
 }
 
-// parseSeries reads a body with Prometheus's parser. A series twice is an error.
+// parseSeries parses a body with Prometheus's parser. A duplicate series fails the test.
 func parseSeries(t *testing.T, body []byte, contentType string) map[string]float64 {
 	t.Helper()
 	parser, err := textparse.New(body, contentType, labels.NewSymbolTable(), textparse.ParserOptions{})
@@ -94,8 +94,8 @@ func parseSeries(t *testing.T, body []byte, contentType string) map[string]float
 		_, _, value := parser.Series()
 		var l labels.Labels
 		parser.Labels(&l)
-		if _, twice := series[l.String()]; twice {
-			t.Fatalf("%s twice", l)
+		if _, duplicate := series[l.String()]; duplicate {
+			t.Fatalf("duplicate series %s", l)
 		}
 		series[l.String()] = value
 	}
@@ -105,7 +105,7 @@ func TestNoVariation(t *testing.T) {
 	for name, base := range sampleBodies(t) {
 		got, err := variation{}.vary(base, 7)
 		if err != nil || !bytes.Equal(got, base) {
-			t.Errorf("%s: error %v, or another body", name, err)
+			t.Errorf("%s: error %v, or the body changed", name, err)
 		}
 		if got, want := countSamples(base), len(parseSeries(t, base, textType)); got != want {
 			t.Errorf("%s: %d samples, want %d", name, got, want)
@@ -123,7 +123,7 @@ func TestRandomValues(t *testing.T) {
 		again, _ := v.vary(base, 1)
 		two, _ := v.vary(base, 2)
 		if !bytes.Equal(one, again) || bytes.Equal(one, two) || len(one) != len(base) {
-			t.Errorf("%s: bodies do not depend on the target alone, or lengths differ", name)
+			t.Errorf("%s: bodies of one target differ, bodies of two targets are equal, or lengths differ", name)
 		}
 		want := parseSeries(t, base, textType)
 		for series := range parseSeries(t, one, textType) {
@@ -134,23 +134,23 @@ func TestRandomValues(t *testing.T) {
 	}
 }
 
-func TestRandomValueLooksSimilar(t *testing.T) {
+func TestRandomValueKeepsShape(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, value := range []string{"0", "12", "-12", "0.5", "1.75e+09", "3e-05", "NaN", "+Inf", "-Inf", "1234567"} {
 		for range 100 {
 			got := string(randomValue(rng, []byte(value)))
-			if len(got) != len(value) || looks(got) != looks(value) || strings.HasPrefix(value, "0.") != strings.HasPrefix(got, "0.") {
-				t.Fatalf("%s became %s", value, got)
+			if len(got) != len(value) || shape(got) != shape(value) || strings.HasPrefix(value, "0.") != strings.HasPrefix(got, "0.") {
+				t.Fatalf("%s changed to %s", value, got)
 			}
 			if before, exponent, ok := strings.Cut(value, "e"); ok && !strings.HasSuffix(got, "e"+exponent) || strings.HasSuffix(before, "N") && got != value {
-				t.Fatalf("%s became %s", value, got)
+				t.Fatalf("%s changed to %s", value, got)
 			}
 		}
 	}
 }
 
-// looks writes 9 for each digit.
-func looks(value string) string {
+// shape replaces each digit by 9.
+func shape(value string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
 			return '9'
@@ -186,14 +186,14 @@ func TestShare(t *testing.T) {
 			}
 			own++
 			if _, shared := others[s]; shared {
-				t.Errorf("%s is of two targets", s)
+				t.Errorf("two targets have %s", s)
 			}
 		}
 		n := float64(len(all))
 		dropped := n - float64(len(series))
 		for what, got := range map[string]float64{"own": float64(own) / n, "dropped": dropped / n} {
 			if got < share/2*0.7 || got > share/2*1.3 {
-				t.Errorf("share %g: %g are %s, want about half", share, got, what)
+				t.Errorf("share %g: a fraction of %g is %s, want about half of the share", share, got, what)
 			}
 		}
 	}
@@ -208,7 +208,7 @@ func TestMark(t *testing.T) {
 		{`le="1",a="\"",c="d"`, "", `le="1",a="\"-x",c="d"`},
 	} {
 		if got := mark([]byte(test.labels), test.preferred, "-x"); string(got) != test.want {
-			t.Errorf("%s became %s, want %s", test.labels, got, test.want)
+			t.Errorf("%s changed to %s, want %s", test.labels, got, test.want)
 		}
 	}
 }
@@ -216,7 +216,7 @@ func TestMark(t *testing.T) {
 func TestMalformedLines(t *testing.T) {
 	for _, line := range []string{"a\n", "a{b=\"c} 1\n", "a{b=\"c\" 1\n", "a{b} 1\n", "a 1 2 3\n", "a \n"} {
 		if s, err := splitSample([]byte(line)); err == nil {
-			t.Errorf("%q is %q", line, s)
+			t.Errorf("%q is parsed as %q, want an error", line, s)
 		}
 	}
 }

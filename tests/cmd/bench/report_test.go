@@ -22,19 +22,19 @@ func TestRows(t *testing.T) {
 	names := map[string]bool{}
 	for _, r := range rows() {
 		if names[r.name] {
-			t.Errorf("%s twice", r.name)
+			t.Errorf("duplicate row %s", r.name)
 		}
 		names[r.name] = true
 		if r.expfmt && (r.openMetrics || r.accept != acceptText) {
-			t.Errorf("%s: expfmt knows text only", r.name)
+			t.Errorf("%s: expfmt supports only the text format", r.name)
 		}
 	}
 	if _, err := choose(rows(), "none such"); err == nil {
-		t.Error("no row is no error")
+		t.Error("no error for a pattern that matches no row")
 	}
 }
 
-// The process of the test itself has used some time and memory.
+// TestProcessFigures measures the test process itself.
 func TestProcessFigures(t *testing.T) {
 	before, err := cpuTime(os.Getpid())
 	if err != nil {
@@ -49,8 +49,8 @@ func TestProcessFigures(t *testing.T) {
 	if rss, err := peakRSS(os.Getpid()); err != nil || rss < 1 {
 		t.Errorf("peak RSS is %g MiB, error %v", rss, err)
 	}
-	const none = 1<<22 + 1 // above all numbers that Linux gives
+	const none = 1<<22 + 1 // greater than any PID of Linux
 	if _, err := cpuTime(none); err == nil {
-		t.Error("a process that is not there used CPU time")
+		t.Error("no error for a process that does not exist")
 	}
 }

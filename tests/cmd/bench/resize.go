@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// resize makes a body that is far from size larger or smaller; what is within a tenth
-// stays as it is. A body of a component that does next to nothing is smaller than one
-// of a busy cluster, whose histograms tell more values of their labels.
+// resize grows or shrinks a body to about size bytes. It does not change a body whose size
+// is within 10 %. The body of an idle component is smaller than that of a component of a
+// busy cluster, whose histograms have more label values.
 func resize(body []byte, size int) ([]byte, error) {
 	switch {
 	case len(body) > size+size/10:
@@ -19,8 +19,8 @@ func resize(body []byte, size int) ([]byte, error) {
 	return body, nil
 }
 
-// shrink leaves out the last samples of the largest family until the body is no
-// larger than size, or that family has no sample left.
+// shrink removes samples from the end of the largest family until the body is no larger
+// than size, or the family has no samples.
 func shrink(body []byte, size int) []byte {
 	families := splitFamilies(body)
 	largest := 0
@@ -42,9 +42,9 @@ func shrink(body []byte, size int) []byte {
 	return bytes.Join(families, nil)
 }
 
-// grow repeats the labelled series of the histograms with further values of a label,
-// until nothing more fits into size. Where histograms have a label resource, as those
-// of the API server, these are repeated, as if there were more resources.
+// grow repeats the labelled series of the histograms with new values of a label, until no
+// family fits into size. If histograms have a label resource, as those of the API server
+// do, only these are repeated, as if there were more resources.
 func grow(body []byte, size int) ([]byte, error) {
 	families := splitFamilies(body)
 	var histograms, ofResources []int // indexes of families
@@ -80,8 +80,8 @@ func grow(body []byte, size int) ([]byte, error) {
 	return bytes.Join(families, nil), nil
 }
 
-// repeatSeries returns the samples of a family that have labels of their own, each
-// with the suffix on the value of one.
+// repeatSeries returns the samples of a family that have labels other than le. It appends
+// the suffix to one label value of each.
 func repeatSeries(family []byte, suffix string) ([]byte, error) {
 	var out []byte
 	for line := range bytes.Lines(family) {
@@ -101,7 +101,7 @@ func repeatSeries(family []byte, suffix string) ([]byte, error) {
 	return out, nil
 }
 
-// splitFamilies cuts a body before each HELP, or TYPE where there is no HELP.
+// splitFamilies splits a body before each HELP, or TYPE if there is no HELP.
 func splitFamilies(body []byte) [][]byte {
 	var families [][]byte
 	start, inSamples, at := 0, true, 0

@@ -5,28 +5,29 @@ import (
 	"time"
 )
 
-// A row is one line of the table: what the targets answer and what the client asks.
+// A row is a row of the table. It specifies the bodies of the targets and the request of the
+// client.
 type row struct {
 	name        string
-	bases       []string // components that the targets answer as
+	bases       []string // names of the base bodies
 	targets     int
 	variation   variation
-	openMetrics bool // what the targets answer, else text
+	openMetrics bool // format of the targets' bodies; text if false
 	accept      string
 	gzip        bool
-	expfmt      bool // compare with this yardstick too
+	expfmt      bool // compare with the baseline expfmt too
 }
 
 const (
 	acceptText = "text/plain"
-	// acceptPrometheus is what Prometheus 3 sends.
+	// acceptPrometheus is the Accept header of Prometheus 3.
 	acceptPrometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7," +
 		"application/openmetrics-text;version=0.0.1;q=0.6," +
 		"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5," +
 		"text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
 )
 
-// Names of bases, also in names of rows. Their sizes are in baseSizes.
+// Names of bases, which are part of the names of rows. Their sizes are in baseSizes.
 const (
 	nodeExporter = "node_exporter"
 	etcd         = "etcd"
@@ -48,7 +49,7 @@ func rows() []row {
 				all = append(all, row{
 					name:  fmt.Sprintf("%s, %s, %s", base, v, coding(gzip)),
 					bases: []string{base}, targets: 100, variation: v, accept: acceptText, gzip: gzip,
-					// Slow, so for some rows only.
+					// expfmt is slow, so it is measured for some rows only.
 					expfmt: !gzip && (base == nodeExporter || v == few),
 				})
 			}
@@ -80,8 +81,8 @@ func rows() []row {
 	return all
 }
 
-// timeout is how long the client says it waits: as Prometheus by default, or what the
-// slow yardstick needs.
+// timeout returns the scrape timeout that the client sends: Prometheus's default, or the
+// time that expfmt needs.
 func (r row) timeout() time.Duration {
 	if r.expfmt {
 		return time.Minute
@@ -96,7 +97,7 @@ func coding(gzip bool) string {
 	return "plain"
 }
 
-// String is how names of rows call the variation.
+// String returns the variation as it appears in the names of rows.
 func (v variation) String() string {
 	switch {
 	case v.Share > 0:

@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// A result is what was measured for a row.
+// A result holds the measurements of a row.
 type result struct {
 	Row      string        `json:"row"`
 	Targets  int           `json:"targets"`
@@ -16,7 +16,8 @@ type result struct {
 	Programs []measurement `json:"programs"`
 }
 
-// runRow starts the programs of a row, checks their answers, measures and stops them.
+// runRow starts the programs of a row, checks their responses, measures them, and stops
+// them.
 func (b *bench) runRow(ctx context.Context, r row, scrapes int) (res result, err error) {
 	defer func() {
 		if err != nil {
@@ -43,7 +44,7 @@ func (b *bench) runRow(ctx context.Context, r row, scrapes int) (res result, err
 			return result{}, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	debug.FreeOSMemory() // what the check has read, so that it is not collected while measuring
+	debug.FreeOSMemory() // so that the garbage of the check is not collected during the measurement
 	measurements, err := measure(ctx, c, programs, r.scrapes(scrapes, want.bytes))
 	if err != nil {
 		return result{}, err
@@ -59,7 +60,7 @@ func (b *bench) runRow(ctx context.Context, r row, scrapes int) (res result, err
 	return result{Row: r.name, Targets: r.targets, BytesIn: want.bytes, Samples: want.samples, Programs: measurements}, nil
 }
 
-// scrapes is how often the row is measured: less often where there is a lot to move.
+// scrapes returns the number of measured scrapes, which is limited for large bodies.
 func (r row) scrapes(wanted, bytes int) int {
 	if bytes > 100e6 {
 		return min(wanted, 8)

@@ -12,13 +12,13 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// serveExporter answers as every target of a load, each at its own address, and at the
-// address of -listen as none. One listener for all of 127.0.0.0/8 would answer to the
-// network as well.
+// serveExporter serves every target of a load, each at its own address. The address of
+// -listen is not a target; it only reports that the exporter is ready. A single listener for
+// all of 127.0.0.0/8 would have to listen on 0.0.0.0, and so on the network too.
 func serveExporter(args []string) error {
 	flags := flag.NewFlagSet("exporter", flag.ExitOnError)
-	listen := flags.String("listen", "", "address that says whether this is ready; the targets have its port")
-	path := flags.String("load", "", "file of the load")
+	listen := flags.String("listen", "", "address of /-/ready; the targets have the same port")
+	path := flags.String("load", "", "file that describes the load")
 	_ = flags.Parse(args) // exits on an error
 	l, err := readLoad(*path)
 	if err != nil {
@@ -48,11 +48,11 @@ func serveExporter(args []string) error {
 		}
 		w.Header().Set("Content-Type", l.contentType())
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		_, _ = w.Write(body) // the client may be gone
+		_, _ = w.Write(body) // the client may have disconnected
 	})
 }
 
-// localHost is the address that the client has connected to.
+// localHost returns the local IP address of the connection.
 func localHost(r *http.Request) string {
 	address, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	if !ok {
@@ -61,8 +61,8 @@ func localHost(r *http.Request) string {
 	return address.IP.String()
 }
 
-// serve answers at all addresses, once it listens at each: /metrics with the handler,
-// /-/ready with 200.
+// serve listens on all addresses, and then serves /metrics with the handler, and /-/ready
+// with status 200.
 func serve(addresses []string, handler http.HandlerFunc) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/-/ready", func(http.ResponseWriter, *http.Request) {})

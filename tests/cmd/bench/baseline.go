@@ -15,10 +15,10 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// An aggregator writes one answer made of those of all targets.
+// An aggregator writes one response built from the responses of all targets.
 type aggregator func(f *fanOut, w io.Writer, r *http.Request) error
 
-// A fanOut asks the same targets again and again.
+// A fanOut scrapes a fixed list of targets.
 type fanOut struct {
 	urls    []string
 	client  *http.Client
@@ -26,11 +26,11 @@ type fanOut struct {
 	gzips   sync.Pool // of *gzip.Writer
 }
 
-// serveYardstick runs a program to compare with.
-func serveYardstick(args []string, aggregate aggregator) error {
-	flags := flag.NewFlagSet("yardstick", flag.ExitOnError)
-	listen := flags.String("listen", "", "address")
-	targets := flags.String("targets", "", "file of the targets' URLs, one a line")
+// serveBaseline runs one of the baselines.
+func serveBaseline(args []string, aggregate aggregator) error {
+	flags := flag.NewFlagSet("baseline", flag.ExitOnError)
+	listen := flags.String("listen", "", "address to listen on")
+	targets := flags.String("targets", "", "file with the targets' URLs, one per line")
 	_ = flags.Parse(args) // exits on an error
 	content, err := os.ReadFile(*targets)
 	if err != nil {
@@ -39,9 +39,9 @@ func serveYardstick(args []string, aggregate aggregator) error {
 	f := newFanOut(strings.Fields(string(content)))
 	return serve([]string{*listen}, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		if err := f.answer(w, r, aggregate); err != nil {
+		if err := f.respond(w, r, aggregate); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			panic(http.ErrAbortHandler) // the client must not take this for an answer
+			panic(http.ErrAbortHandler) // so that the client detects an incomplete response
 		}
 	})
 }
@@ -54,14 +54,14 @@ func newFanOut(urls []string) *fanOut {
 		}},
 		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
 		gzips: sync.Pool{New: func() any {
-			w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // errs on an unknown level only
+			w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // fails only for an invalid level
 			return w
 		}},
 	}
 }
 
-// answer compresses if the client asks for it.
-func (f *fanOut) answer(w http.ResponseWriter, r *http.Request, aggregate aggregator) error {
+// respond writes the response, compressed if the client accepts gzip.
+func (f *fanOut) respond(w http.ResponseWriter, r *http.Request, aggregate aggregator) error {
 	if r.Header.Get("Accept-Encoding") != "gzip" {
 		return aggregate(f, w, r)
 	}
@@ -72,8 +72,8 @@ func (f *fanOut) answer(w http.ResponseWriter, r *http.Request, aggregate aggreg
 	return errors.Join(aggregate(f, compressed, r), compressed.Close())
 }
 
-// join writes each body as soon as it is there. That is no valid exposition: it is
-// what moving the bytes costs.
+// join writes each body as soon as it is complete. The result is not a valid exposition: the
+// baseline measures the cost of moving the bytes.
 func join(f *fanOut, w io.Writer, r *http.Request) error {
 	var mu sync.Mutex // held while a body is written
 	return f.each(r, func(_ int, body *bytes.Buffer) error {
@@ -84,8 +84,8 @@ func join(f *fanOut, w io.Writer, r *http.Request) error {
 	})
 }
 
-// each asks all targets at once, with the Accept of r, and calls use for each body,
-// from several goroutines. A body belongs to use until it returns.
+// each scrapes all targets concurrently, with the Accept header of r, and calls use for each
+// body, from several goroutines. use must not keep the body after it returns.
 func (f *fanOut) each(r *http.Request, use func(target int, body *bytes.Buffer) error) error {
 	errs := make([]error, len(f.urls))
 	var all sync.WaitGroup
@@ -106,18 +106,18 @@ func (f *fanOut) each(r *http.Request, use func(target int, body *bytes.Buffer) 
 func (f *fanOut) read(ctx context.Context, url, accept string, body *bytes.Buffer) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return fmt.Errorf("cannot ask %s: %w", url, err)
+		return fmt.Errorf("cannot scrape %s: %w", url, err)
 	}
 	request.Header.Set("Accept", accept)
 	response, err := f.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("cannot ask %s: %w", url, err)
+		return fmt.Errorf("cannot scrape %s: %w", url, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("cannot ask %s: %s", url, response.Status)
+		return fmt.Errorf("cannot scrape %s: %s", url, response.Status)
 	}
-	body.Grow(int(max(response.ContentLength, 0)) + bytes.MinRead) // so that reading never grows it
+	body.Grow(int(max(response.ContentLength, 0)) + bytes.MinRead) // so that the buffer does not grow while reading
 	if _, err := body.ReadFrom(response.Body); err != nil {
 		return fmt.Errorf("cannot read %s: %w", url, err)
 	}
