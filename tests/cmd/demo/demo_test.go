@@ -18,11 +18,11 @@ func TestReadSettings(t *testing.T) {
 		{},
 		{environ: []string{"DEMO_SECONDS="}},
 		{environ: []string{"DEMO_SECONDS=20", "POD_LABEL_SELECTOR=a=b"}, duration: 20 * time.Second},
-		{environ: []string{"DEMO_SECONDS=0"}, wantErr: `DEMO_SECONDS is "0", it must be`},
-		{environ: []string{"DEMO_SECONDS=20s"}, wantErr: `DEMO_SECONDS is "20s", it must be`},
+		{environ: []string{"DEMO_SECONDS=0"}, wantErr: `DEMO_SECONDS is "0": expected a whole number`},
+		{environ: []string{"DEMO_SECONDS=20s"}, wantErr: `DEMO_SECONDS is "20s": expected a whole number`},
 		{environ: []string{"DEMO_KUBECONFIG=/k"}, kubeconfig: "/k"},
-		{environ: []string{"DEMO_KUBECONFIG=/k", "KUBECONFIG=/l", "POD_LABEL_SELECTOR=a=b"}, wantErr: "DEMO_KUBECONFIG is set beside KUBECONFIG"},
-		{environ: []string{"KUBECONFIG=/k"}, wantErr: "POD_LABEL_SELECTOR is missing"},
+		{environ: []string{"DEMO_KUBECONFIG=/k", "KUBECONFIG=/l", "POD_LABEL_SELECTOR=a=b"}, wantErr: "DEMO_KUBECONFIG and KUBECONFIG are both set"},
+		{environ: []string{"KUBECONFIG=/k"}, wantErr: "POD_LABEL_SELECTOR is not set"},
 		{environ: []string{"KUBECONFIG=/k", "POD_LABEL_SELECTOR=a=b"}, userCluster: true},
 	} {
 		got, err := readSettings(test.environ)
@@ -51,6 +51,6 @@ uptime{k8s_pod_name="c",k8s_namespace="n"} 7
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if got := len(family(body, "up")); got != 5 {
-		t.Errorf("%d lines of the family, want 5", got)
+		t.Errorf("family up has %d lines, want 5", got)
 	}
 }

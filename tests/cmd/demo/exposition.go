@@ -8,10 +8,11 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// ups is the value of up by namespace/name.
+// ups maps namespace/name of a pod to the value of its up.
 type ups map[string]float64
 
-// upsOf reads them out of an answer of Prometheus. Samples of the same pod fall together.
+// upsOf reads ups from a query result of Prometheus. Samples of the same pod overwrite each
+// other.
 func upsOf(samples []testbed.Sample) ups {
 	values := ups{}
 	for _, sample := range samples {
@@ -20,8 +21,8 @@ func upsOf(samples []testbed.Sample) ups {
 	return values
 }
 
-// upsIn reads them out of an exposition. It takes names of pods as they can be, without
-// quotes or backslashes.
+// upsIn reads ups from an exposition. It does not unescape label values, because names of
+// pods contain neither quotes nor backslashes.
 func upsIn(body string) ups {
 	values := ups{}
 	label := regexp.MustCompile(`[{,]\s*(\w+)="([^"]*)"`)
@@ -38,7 +39,8 @@ func upsIn(body string) ups {
 	return values
 }
 
-// family returns the lines of a family that has one sample name: comments and samples.
+// family returns the lines of a family, comments and samples. The samples must have the name
+// of the family.
 func family(body, name string) []string {
 	var lines []string
 	for line := range strings.Lines(body) {

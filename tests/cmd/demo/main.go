@@ -1,16 +1,16 @@
-// Command demo shows metrics-proxy at work on this machine: it starts a Kubernetes
-// API server with a few pods, the proxy, and a Prometheus that scrapes it, and prints
-// what comes out. Run it anywhere inside the repository. It needs Linux and Go.
+// Command demo demonstrates metrics-proxy on this machine: it starts a Kubernetes API
+// server with a few pods, the proxy, and a Prometheus that scrapes the proxy, and prints
+// the results. Run it anywhere inside the repository. It needs Linux and Go.
 //
-// DEMO_SECONDS ends it after that time. With KUBECONFIG (and KUBE_CONTEXT) it uses
-// that cluster and starts only the proxy and Prometheus; POD_LABEL_SELECTOR then says
-// which pods.
+// With DEMO_SECONDS it stops after that time. With KUBECONFIG (and KUBE_CONTEXT) it uses
+// that cluster and starts only the proxy and Prometheus; POD_LABEL_SELECTOR then selects
+// the pods.
 //
-// DEMO_KUBECONFIG names a file for the kubeconfig of a user that may read the pods of the
-// demo's own cluster. It is written, and every user may read it, once all that is shown is
-// right; until then there is no such file.
+// DEMO_KUBECONFIG is the path of a kubeconfig file that demo writes once all results are
+// correct; until then the file does not exist. Its user may read the pods of the demo's own
+// cluster. The file is readable by every user.
 //
-// It exits with 0 only if what it shows is right, 1 if not, 2 for a wrong setting.
+// The exit code is 0 if the results are correct, 1 if not, and 2 if a setting is invalid.
 package main
 
 import (
@@ -28,7 +28,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills the program
 	settings, err := readSettings(os.Environ())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -40,8 +40,8 @@ func main() {
 	}
 }
 
-// run shows everything and waits. A cancelled ctx ends it; that is an error only if
-// somebody counts on what was not shown yet.
+// run starts and shows everything, and waits. It returns when ctx is cancelled. That is an
+// error only if DEMO_SECONDS is set.
 func run(ctx context.Context, settings settings, out io.Writer) (err error) {
 	bed, err := testbed.New(out)
 	if err != nil {
@@ -54,11 +54,11 @@ func run(ctx context.Context, settings settings, out io.Writer) (err error) {
 		err = demo.show(ctx, out)
 	}
 	if err == nil && settings.kubeconfig != "" {
-		err = copyWhole(demo.readerKubeconfig, settings.kubeconfig)
+		err = copyAtomically(demo.readerKubeconfig, settings.kubeconfig)
 	}
 	switch {
 	case ctx.Err() != nil && settings.duration != 0:
-		return errors.New("interrupted before everything was shown")
+		return errors.New("interrupted before all results were shown")
 	case ctx.Err() != nil:
 		return nil
 	case err != nil:
@@ -67,48 +67,49 @@ func run(ctx context.Context, settings settings, out io.Writer) (err error) {
 	return demo.wait(ctx, settings.duration, out)
 }
 
-// A demo is what runs once all is started.
+// A demo holds the running programs.
 type demo struct {
 	proxy      *testbed.Proxy
 	prometheus *testbed.Prometheus
-	selector   string   // of the pods
-	families   []string // to print some lines of
+	selector   string   // label selector of the pods
+	families   []string // families to print
 
-	// With a cluster of the demo's own:
+	// Only if the demo has started its own cluster:
 	kubeconfig       string // of the administrator
 	readerKubeconfig string // of a user that may read pods
-	want             ups    // what must be reported; nil if the pods are not known
+	want             ups    // expected values of up; nil if unknown
 }
 
-// copyWhole makes the copy appear with its whole content, for every user to read.
-func copyWhole(from, to string) error {
+// copyAtomically copies a file. The copy never has partial content, and every user can read
+// it.
+func copyAtomically(from, to string) error {
 	content, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(to+".part", content, 0o644); err != nil { // of a cluster that ends with the demo
+	if err := os.WriteFile(to+".part", content, 0o644); err != nil { // the credentials are valid only while the demo runs
 		return err
 	}
 	return os.Rename(to+".part", to)
 }
 
-// wait returns after duration, at the end of ctx, or if a process ends by itself,
-// which is an error. Duration 0 means no limit.
+// wait returns after duration, when ctx is cancelled, or when a process exits by itself,
+// which is an error. A duration of 0 means no limit.
 func (d *demo) wait(ctx context.Context, duration time.Duration, out io.Writer) error {
 	var over <-chan time.Time
 	if duration != 0 {
-		fmt.Fprintf(out, "\nThis ends in %s. Ctrl-C stops everything.\n", duration)
+		fmt.Fprintf(out, "\nThe demo stops in %s. Ctrl-C stops it now.\n", duration)
 		over = time.After(duration)
 	} else {
-		fmt.Fprintln(out, "\nCtrl-C stops everything.")
+		fmt.Fprintln(out, "\nCtrl-C stops the demo.")
 	}
 	select {
 	case <-over:
 	case <-ctx.Done():
 	case <-d.proxy.Process.Exited():
-		return errors.New("the proxy ended by itself; its log:\n" + d.proxy.Log())
+		return errors.New("the proxy exited; its log:\n" + d.proxy.Log())
 	case <-d.prometheus.Process.Exited():
-		return errors.New("Prometheus ended by itself; its log:\n" + d.prometheus.Process.Stderr())
+		return errors.New("Prometheus exited; its log:\n" + d.prometheus.Process.Stderr())
 	}
 	return nil
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// A pod is one that the demo registers.
+// A pod is a pod that the demo creates in its cluster.
 type pod struct {
 	name    string
 	address string // host:port
 	up      float64
-	family  string // one that only this pod has; empty if it is down
+	family  string // a family that only this pod exposes; empty if it is down
 }
 
-// The numbers of the pods' addresses.
+// A podNumber is the number of a pod's loopback address; see testbed.Address.
 type podNumber int
 
 const (
@@ -35,7 +35,8 @@ func freeAddress(n podNumber) (string, error) {
 	return net.JoinHostPort(n.host(), strconv.Itoa(port)), err
 }
 
-// startPods returns the pods and starts the programs in them that do not run yet.
+// startPods returns the pods. It starts the node exporter; etcd and Prometheus are already
+// running.
 func startPods(ctx context.Context, bed *testbed.Bed, etcd, prometheus string, withNode bool) ([]pod, error) {
 	down, err := freeAddress(downPod)
 	if err != nil {
@@ -56,21 +57,21 @@ func startPods(ctx context.Context, bed *testbed.Bed, etcd, prometheus string, w
 	return append(pods, pod{name: "node-exporter", address: node.Address, up: 1, family: "node_load1"}), nil
 }
 
-// register tells the API server of the pods, and the demo what to expect of them.
+// register creates the pods in the cluster, and records the expected values of up.
 func (d *demo) register(ctx context.Context, cluster *testbed.Cluster, pods []pod, out io.Writer) error {
 	const namespace = "demo"
-	fmt.Fprintf(out, "registering %d pods in namespace %s\n", len(pods), namespace)
+	fmt.Fprintf(out, "creating %d pods in namespace %s\n", len(pods), namespace)
 	d.want = ups{}
-	d.families = append(d.families, "process_resident_memory_bytes") // every pod that is up has it
+	d.families = append(d.families, "process_resident_memory_bytes") // exposed by every pod that is up
 	var registered []testbed.Pod
 	for _, pod := range pods {
 		host, portText, err := net.SplitHostPort(pod.address)
 		if err != nil {
-			return fmt.Errorf("cannot register pod %s: %w", pod.name, err)
+			return fmt.Errorf("cannot create pod %s: %w", pod.name, err)
 		}
 		port, err := strconv.Atoi(portText)
 		if err != nil {
-			return fmt.Errorf("cannot register pod %s: %w", pod.name, err)
+			return fmt.Errorf("cannot create pod %s: %w", pod.name, err)
 		}
 		registered = append(registered, testbed.Pod{
 			Namespace: namespace, Name: pod.name, Labels: map[string]string{"app": "demo"},

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// settings are what the environment says.
+// settings are read from environment variables.
 type settings struct {
 	duration   time.Duration // 0 means until Ctrl-C
-	kubeconfig string        // a file to write; empty means none
+	kubeconfig string        // path of the file to write; empty means none
 
 	userCluster bool              // KUBECONFIG is set
-	proxyEnv    map[string]string // for the proxy, with the user's cluster
+	proxyEnv    map[string]string // environment of the proxy, if userCluster
 }
 
 func readSettings(environ []string) (settings, error) {
@@ -28,7 +28,7 @@ func readSettings(environ []string) (settings, error) {
 	if value := env["DEMO_SECONDS"]; value != "" {
 		seconds, err := strconv.Atoi(value)
 		if err != nil || seconds < 1 || seconds > 86400 {
-			return s, fmt.Errorf("DEMO_SECONDS is %q, it must be a whole number of seconds from 1 to 86400", value)
+			return s, fmt.Errorf("DEMO_SECONDS is %q: expected a whole number of seconds, from 1 to 86400", value)
 		}
 		s.duration = time.Duration(seconds) * time.Second
 	}
@@ -36,10 +36,10 @@ func readSettings(environ []string) (settings, error) {
 		return s, nil
 	}
 	if s.kubeconfig != "" {
-		return s, errors.New("DEMO_KUBECONFIG is set beside KUBECONFIG: expected one of them, because the demo then makes no cluster")
+		return s, errors.New("DEMO_KUBECONFIG and KUBECONFIG are both set: expected at most one, because with KUBECONFIG the demo creates no cluster")
 	}
 	if env["POD_LABEL_SELECTOR"] == "" {
-		return s, errors.New("POD_LABEL_SELECTOR is missing: with KUBECONFIG it must select the pods to show, for example app=web")
+		return s, errors.New("POD_LABEL_SELECTOR is not set: expected the label selector of the pods to scrape, such as app=web, because KUBECONFIG is set")
 	}
 	paths := filepath.SplitList(env["KUBECONFIG"])
 	for i, path := range paths { // the proxy runs in another directory
@@ -50,7 +50,7 @@ func readSettings(environ []string) (settings, error) {
 		paths[i] = absolute
 	}
 	env["KUBECONFIG"] = strings.Join(paths, string(filepath.ListSeparator))
-	delete(env, "TARGET_LABELS") // the demo reads the default ones
+	delete(env, "TARGET_LABELS") // the demo expects the default labels
 	s.userCluster, s.proxyEnv = true, env
 	return s, nil
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-const label = "app=demo" // of the pods that the demo makes
+const label = "app=demo" // label of the pods that the demo creates
 
-// start builds and starts everything, pods included.
+// start builds and starts everything, including the pods.
 func start(ctx context.Context, bed *testbed.Bed, settings settings, out io.Writer) (*demo, error) {
 	binary, err := bed.BuildProxy(ctx, testbed.ProxyBuild{})
 	if err != nil {
@@ -56,8 +56,8 @@ func start(ctx context.Context, bed *testbed.Bed, settings settings, out io.Writ
 	return d, d.register(ctx, cluster, pods, out)
 }
 
-// buildComponents makes the programs available. It says whether there is a node
-// exporter, the one that the demo can do without.
+// buildComponents builds the programs that are missing. It reports whether the node
+// exporter, which is optional, is available.
 func buildComponents(ctx context.Context, out io.Writer) (withNode bool, err error) {
 	for _, name := range []string{"etcd", "kube-apiserver", "prometheus"} {
 		if _, err := testbed.Binary(ctx, name, out); err != nil {
@@ -65,16 +65,16 @@ func buildComponents(ctx context.Context, out io.Writer) (withNode bool, err err
 		}
 	}
 	if _, err := testbed.Binary(ctx, "node_exporter", out); err != nil {
-		fmt.Fprintln(out, "going on without the node exporter:", err)
+		fmt.Fprintln(out, "continuing without the node exporter:", err)
 		return false, ctx.Err()
 	}
 	return true, nil
 }
 
-// startOn starts the proxy with the environment, and a Prometheus that scrapes it.
+// startOn starts the proxy with the environment, and a Prometheus that scrapes the proxy.
 func startOn(ctx context.Context, bed *testbed.Bed, binary string, env map[string]string, out io.Writer) (*demo, error) {
 	fmt.Fprintln(out, "starting metrics-proxy and Prometheus")
-	// The documented ports, if nobody has them.
+	// Use the default ports if they are free.
 	for name, port := range map[string]string{"PORT": "15090", "METRICS_HTTP_PORT": "5055"} {
 		if env[name] == "" && isFree(ctx, port) {
 			env[name] = port
