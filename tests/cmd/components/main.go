@@ -1,5 +1,5 @@
-// Command components builds the components that are neither installed nor built already,
-// so that no test waits for that.
+// Command components builds the components that are not installed or in the cache, so that
+// tests need not build them. It prints the path of each component.
 package main
 
 import (

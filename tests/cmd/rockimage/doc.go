@@ -1,7 +1,7 @@
-// Command rockimage makes the image that rockcraft.yaml describes where there is no
-// rockcraft: of the same file, with the same layout, by umoci and skopeo. The same inputs
-// make the same digest.
+// Command rockimage builds the image of rockcraft.yaml without rockcraft, with umoci and
+// skopeo. The image has the same layout as the one that rockcraft builds. The build is
+// reproducible: the same inputs result in the same digest.
 //
-//	go run ./cmd/rockimage          bin/metrics-proxy_VERSION_ARCH.rock, an oci-archive; prints its digest
-//	go run ./cmd/rockimage -docker  and loads it into Docker as metrics-proxy:VERSION
+//	go run ./cmd/rockimage          build bin/metrics-proxy_VERSION_ARCH.rock, an oci-archive, and print its path and digest
+//	go run ./cmd/rockimage -docker  also load it into Docker as metrics-proxy:VERSION
 package main

@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	docker := flag.Bool("docker", false, "load the image into Docker, too")
+	docker := flag.Bool("docker", false, "also load the image into Docker")
 	flag.Parse()
 	if err := run(context.Background(), *docker); err != nil {
 		fmt.Fprintln(os.Stderr, "rockimage:", err)
@@ -36,7 +36,7 @@ func run(ctx context.Context, docker bool) error {
 	}
 	for _, tool := range []string{"bash", "umoci", "skopeo"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("%s is missing: install the packages umoci, skopeo and ca-certificates", tool)
+			return fmt.Errorf("cannot find %s: install the packages umoci, skopeo and ca-certificates", tool)
 		}
 	}
 	dir, err := os.MkdirTemp("", "rockimage-")
@@ -49,7 +49,7 @@ func run(ctx context.Context, docker bool) error {
 		return err
 	}
 	rock := filepath.Join(repo, "bin", fmt.Sprintf("%s_%s_%s.rock", p.Name, p.Version, runtime.GOARCH))
-	if err := errors.Join(os.MkdirAll(filepath.Dir(rock), 0o755), os.RemoveAll(rock)); err != nil { //nolint:gosec // as all else in bin
+	if err := errors.Join(os.MkdirAll(filepath.Dir(rock), 0o755), os.RemoveAll(rock)); err != nil { //nolint:gosec // like everything else in bin
 		return err
 	}
 	digest, err := output(ctx, "skopeo", "inspect", "--format", "{{.Digest}}", "oci:"+image)
@@ -68,7 +68,8 @@ func run(ctx context.Context, docker bool) error {
 	return nil
 }
 
-// image makes an OCI layout in dir, and returns it as umoci and skopeo name images.
+// image writes an OCI layout to dir, and returns it as LAYOUT:TAG, the form that umoci and
+// skopeo use.
 func (p project) image(ctx context.Context, repo, dir string) (string, error) {
 	root, layer := filepath.Join(dir, "root"), filepath.Join(dir, "layer.tar")
 	if err := p.build(ctx, repo, root); err != nil {
@@ -110,7 +111,7 @@ func (p project) image(ctx context.Context, repo, dir string) (string, error) {
 	return image, nil
 }
 
-// output runs a command and returns what it prints, without the last line feed.
+// output runs a command and returns its standard output without the trailing newline.
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	command := exec.CommandContext(ctx, name, args...)

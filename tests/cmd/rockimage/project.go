@@ -7,8 +7,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// project is what is used of rockcraft.yaml. Whatever else stands there is refused: it
-// would have to be built, too.
+// project is rockcraft.yaml. Other keys are rejected, because they would be missing in the
+// image.
 type project struct {
 	Name        string                    `json:"name"`
 	Title       string                    `json:"title"`
@@ -30,7 +30,7 @@ type part struct {
 	Plugin           string              `json:"plugin"`
 	Source           string              `json:"source"`
 	After            []string            `json:"after"`
-	BuildSnaps       []string            `json:"build-snaps"` // this machine's Go is used
+	BuildSnaps       []string            `json:"build-snaps"` // ignored: the Go of this machine is used
 	BuildEnvironment []map[string]string `json:"build-environment"`
 	OverrideBuild    string              `json:"override-build"`
 	OverridePrime    string              `json:"override-prime"`
@@ -38,7 +38,7 @@ type part struct {
 	StagePackages    []string            `json:"stage-packages"`
 }
 
-// readProject reads rockcraft.yaml and refuses what is not understood here.
+// readProject reads rockcraft.yaml. It rejects what rockimage does not support.
 func readProject(path string) (p project, err error) {
 	content, err := os.ReadFile(path)
 	if err == nil {
@@ -47,17 +47,17 @@ func readProject(path string) (p project, err error) {
 	switch {
 	case err != nil:
 	case p.Base != "bare":
-		err = fmt.Errorf("base is %q: want bare", p.Base)
+		err = fmt.Errorf("base is %q: expected bare", p.Base)
 	case p.RunUser != "_daemon_":
-		err = fmt.Errorf("run-user is %q: want _daemon_", p.RunUser)
+		err = fmt.Errorf("run-user is %q: expected _daemon_", p.RunUser)
 	}
 	if err != nil {
-		return p, fmt.Errorf("cannot use %s: %w", path, err)
+		return p, fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	return p, nil
 }
 
-// layer is the Pebble layer that rockcraft makes of the services and checks.
+// layer returns the Pebble layer that rockcraft generates from the services and checks.
 func (p project) layer() ([]byte, error) {
 	return yaml.Marshal(map[string]any{
 		"summary": p.Summary, "description": p.Description, "services": p.Services, "checks": p.Checks,

@@ -32,15 +32,15 @@ func TestProject(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := parsed.Services["metrics-proxy"]; s.Command != "metrics-proxy" || len(s.Environment) > 0 {
-		t.Errorf("the service is %+v, want the command metrics-proxy, and no environment, which would overrule the container's", s)
+		t.Errorf("the service is %+v, want the command metrics-proxy, and no environment, because it would override the container's", s)
 	}
 	if c, ok := parsed.Checks["metrics-proxy"]; !ok || c.Level != "" {
-		t.Errorf("the check is %+v, there: %t, want no level", c, ok)
+		t.Errorf("the check is %+v (exists: %t), want no level", c, ok)
 	}
 }
 
-// What is not understood here must not be left out of the image in silence.
-func TestProjectIsRefused(t *testing.T) {
+// TestInvalidProject checks that unsupported keys and values are rejected, not ignored.
+func TestInvalidProject(t *testing.T) {
 	good, err := os.ReadFile("../../../rockcraft.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -57,23 +57,23 @@ func TestProjectIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := readProject(path); err == nil || changed == string(good) {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: no error", name)
 		}
 	}
 }
 
-func TestPartsNeedKnownSlices(t *testing.T) {
+func TestInvalidParts(t *testing.T) {
 	p := project{Parts: map[string]part{"x": {StagePackages: []string{"bash_bins"}}}}
 	if err := p.build(t.Context(), ".", t.TempDir()); err == nil || !strings.Contains(err.Error(), "bash_bins") {
-		t.Errorf("an unknown slice: %v", err)
+		t.Errorf("unknown slice: error %v", err)
 	}
 	p.Parts["x"] = part{OverrideBuild: "exit 3"}
 	if err := p.build(t.Context(), ".", t.TempDir()); err == nil || !strings.Contains(err.Error(), "part x") {
-		t.Errorf("a failing script: %v", err)
+		t.Errorf("failing script: error %v", err)
 	}
 }
 
-// The same files make the same layer, whoever wrote them and when.
+// TestTar checks that the layer depends only on the files, not on their owners and times.
 func TestTar(t *testing.T) {
 	var first []byte
 	for range 2 {
@@ -88,7 +88,7 @@ func TestTar(t *testing.T) {
 			t.Fatal(err)
 		}
 		if first != nil && !bytes.Equal(first, layer.Bytes()) {
-			t.Error("two layers of the same files differ")
+			t.Error("layers of the same files differ")
 		}
 		first = layer.Bytes()
 	}

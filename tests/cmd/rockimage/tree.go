@@ -17,18 +17,19 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// daemonID is user and group of _daemon_ in every rock.
+// daemonID is the user ID and group ID of _daemon_ in every rock.
 const daemonID = 584792
 
-// made is when everything in the image was made: at no time.
+// made is the timestamp of the image and of all its files. It is constant, so that the build
+// is reproducible.
 var made = time.Unix(0, 0).UTC()
 
-// slicePaths are the files of the Ubuntu packages' slices that parts name.
+// slicePaths maps the slices of Ubuntu packages that parts may stage to their files.
 var slicePaths = map[string][]string{
 	"ca-certificates_data": {"/etc/ssl/certs/ca-certificates.crt"},
 }
 
-// build makes the file tree of the image under root. repo holds rockcraft.yaml.
+// build writes the file tree of the image to root. repo is the directory of rockcraft.yaml.
 func (p project) build(ctx context.Context, repo, root string) error {
 	names := slices.Sorted(maps.Keys(p.Parts))
 	for _, name := range names {
@@ -66,12 +67,12 @@ func (p part) build(ctx context.Context, of project, repo, root string) error {
 	for _, slice := range p.StagePackages {
 		paths, ok := slicePaths[slice]
 		if !ok {
-			return fmt.Errorf("stage-packages has %s, whose files are not known here", slice)
+			return fmt.Errorf("stage-packages has %s: expected a slice that is listed in slicePaths", slice)
 		}
 		for _, path := range paths {
 			content, err := os.ReadFile(path)
 			if err != nil {
-				return fmt.Errorf("install the package of %s: %w", slice, err)
+				return fmt.Errorf("cannot stage %s, its package may not be installed: %w", slice, err)
 			}
 			if err := writeFile(filepath.Join(root, path), content); err != nil {
 				return err
@@ -81,8 +82,8 @@ func (p part) build(ctx context.Context, of project, repo, root string) error {
 	return p.script(ctx, p.OverrideBuild, of, repo, root)
 }
 
-// script runs a part's script as rockcraft does. All parts install into the image itself:
-// none of them makes what is not staged.
+// script runs a part's script as rockcraft does. All parts install directly into root,
+// because everything that they install is staged and primed.
 func (p part) script(ctx context.Context, script string, of project, repo, root string) error {
 	if script == "" {
 		return nil
@@ -98,7 +99,7 @@ func (p part) script(ctx context.Context, script string, of project, repo, root 
 	return command.Run()
 }
 
-// addPebble writes the Pebble that rocks bring along.
+// addPebble adds the version of Pebble that rocks include.
 func addPebble(ctx context.Context, path string) error {
 	binary, err := testbed.Binary(ctx, "pebble-1.32", os.Stderr)
 	if err != nil {
@@ -111,18 +112,19 @@ func addPebble(ctx context.Context, path string) error {
 	if err := writeFile(path, content); err != nil {
 		return err
 	}
-	return os.Chmod(path, 0o755) //nolint:gosec // of an image
+	return os.Chmod(path, 0o755) //nolint:gosec // a file of the image
 }
 
 func writeFile(path string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // of an image
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a directory of the image
 		return err
 	}
-	return os.WriteFile(path, content, 0o644) //nolint:gosec // of an image
+	return os.WriteFile(path, content, 0o644) //nolint:gosec // a file of the image
 }
 
-// writeTar writes the tree as a layer: sorted, all by root and made at one time. What
-// Pebble changes anybody may write, as in every rock: Juju runs it under other users.
+// writeTar writes the tree as a layer: sorted, owned by root, and with the same timestamp.
+// The directories that Pebble changes are writable by every user, as in every rock, because
+// Juju runs Pebble as other users.
 func writeTar(w io.Writer, root string) error {
 	out := tar.NewWriter(w)
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -6,9 +6,9 @@
 //	go run ./cmd/spreadrun tests/suites/spread/rock/starts  one task
 //	go run ./cmd/spreadrun tests/suites/spread/rock/        the tasks of a suite
 //
-// Restore runs whatever failed before it. As in spread, a failed task does not stop the
+// Restore always runs, even after a failure. As in spread, a failed task does not stop the
 // others, a failed prepare of a suite stops the suite, and a failed restore stops the run,
-// because the state of the machine is unknown then.
+// because the state of the machine is then unknown.
 //
 // Differences from spread: scripts run on this machine, with the caller's environment;
 // suites and tasks run in alphabetical order; and the prepare of a suite may call SKIP
@@ -36,7 +36,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills the program
 	dir := flag.String("project", "..", "directory of spread.yaml")
 	noSkip := flag.Bool("no-skip", false, "fail if this machine cannot run a suite")
 	flag.Parse()
@@ -71,7 +71,7 @@ type runner struct {
 
 	succeeded, aborted []string // tasks
 	skipped            []string // suites, with the reason
-	failed             []string // what a script did for which task, suite or project, and the error
+	failed             []string // the phase, the name of the task, suite or project, and the error
 	broken             bool     // a restore failed
 }
 
@@ -116,7 +116,7 @@ func (r *runner) task(ctx context.Context, at step, t *task) {
 	}
 }
 
-// A step is what the scripts of the project, a suite or a task have in common.
+// A step holds what the scripts of the project, a suite or a task share.
 type step struct {
 	of, dir     string // dir is relative to the project's
 	environment environment
@@ -145,7 +145,8 @@ type skipError string
 
 func (e skipError) Error() string { return "cannot be skipped: " + string(e) }
 
-// shell is the whole script, of the path, the environment and what a file has as script.
+// shell is the format of the script that bash runs: the project's path, the environment and
+// a script of the file.
 const shell = `
 SKIP() { echo "<SKIP $*>"; exit 213; }
 export SPREAD_BACKEND=local SPREAD_PATH=%q

@@ -15,7 +15,7 @@ import (
 
 const head = "project: x\nbackends: {craft: {type: craft, systems: [ubuntu-24.04]}}\n"
 
-// writeFiles makes a project of files by their paths and returns its directory.
+// writeFiles writes the files of a project, by path, and returns its directory.
 func writeFiles(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,8 +31,8 @@ func writeFiles(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// tracedProject has the tasks one/a, one/b and two/c. Each script records that it runs, and
-// then runs what more has for it. recorded returns the records.
+// tracedProject creates a project with the tasks one/a, one/b and two/c. Each script records
+// that it runs, and then runs the commands that more has for it. recorded returns the records.
 func tracedProject(t *testing.T, more map[string]string) (dir string, recorded func() string) {
 	t.Helper()
 	trace := filepath.Join(t.TempDir(), "trace")
@@ -64,7 +64,7 @@ const (
 	two  = "two/ prepare, two/c prepare, two/c execute, two/c restore, two/ restore, "
 )
 
-// Which scripts run, in which order, whatever fails, and what is reported.
+// TestRun checks which scripts run, in which order, and what is reported, for each failure.
 func TestRun(t *testing.T) {
 	for name, test := range map[string]struct {
 		more     map[string]string
@@ -137,11 +137,11 @@ func TestRun(t *testing.T) {
 			var out bytes.Buffer
 			code := run(t.Context(), dir, test.noSkip, test.selected, &out)
 			if ran := "project prepare, " + test.ran + "project restore"; code != test.code || recorded() != ran {
-				t.Errorf("exit code %d, want %d; ran\n%s, want\n%s", code, test.code, recorded(), ran)
+				t.Errorf("exit code %d, want %d; scripts\n%s, want\n%s", code, test.code, recorded(), ran)
 			}
 			for _, want := range test.reported {
 				if !strings.Contains(out.String(), want) {
-					t.Errorf("want %q in\n%s", want, out.String())
+					t.Errorf("no %q in\n%s", want, out.String())
 				}
 			}
 		})
@@ -153,18 +153,19 @@ func TestEnvironment(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
 		"spread.yaml": head + "suites:\n  one/:\n    summary: x\n    environment: {SUITE: of the suite, BOTH: of the suite, DEFAULT: \"${GIVEN:-default}\", REFERS: $SUITE/$DEFAULT}\n",
 		"one/a/task.yaml": "summary: x\nenvironment: {BOTH: of the task}\nexecute: |\n  for name in SPREAD_BACKEND SPREAD_PATH PWD SUITE BOTH DEFAULT REFERS; do echo \"$name=${!name}\"; done > \"$SPREAD_PATH/out\"\n" +
-			"  test -z \"$(cat)\" # nothing can be read\n",
+			"  test -z \"$(cat)\" # stdin is empty\n",
 	})
 	var out bytes.Buffer
 	code := run(t.Context(), dir, false, nil, &out)
 	content, err := os.ReadFile(filepath.Join(dir, "out"))
 	want := fmt.Sprintf("SPREAD_BACKEND=local\nSPREAD_PATH=%s\nPWD=%[1]s/one/a\nSUITE=of the suite\nBOTH=of the task\nDEFAULT=default\nREFERS=of the suite/default\n", dir)
 	if code != 0 || err != nil || string(content) != want {
-		t.Errorf("exit code %d, %v, have\n%s, want\n%s\n%s", code, err, content, want, out.String())
+		t.Errorf("exit code %d, error %v, got\n%s, want\n%s\n%s", code, err, content, want, out.String())
 	}
 }
 
-// Ctrl-C ends the running script; what was prepared is restored.
+// TestInterrupt checks that Ctrl-C kills the running script, and that everything prepared is
+// restored.
 func TestInterrupt(t *testing.T) {
 	dir, recorded := tracedProject(t, map[string]string{"one/a execute": "sleep 60 & sleep 60; wait"})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -180,19 +181,19 @@ func TestInterrupt(t *testing.T) {
 	var out bytes.Buffer
 	code := run(ctx, dir, false, nil, &out)
 	if want := "project prepare, one/ prepare, " + oneA + "one/ restore, project restore"; code != 1 || recorded() != want || !strings.Contains(out.String(), "executing one/a: interrupted") {
-		t.Errorf("exit code %d, ran %s\n%s", code, recorded(), out.String())
+		t.Errorf("exit code %d, scripts %s\n%s", code, recorded(), out.String())
 	}
 }
 
-// A file that is not understood is not run, nor is a task that does not exist.
-func TestRefused(t *testing.T) {
+// TestInvalidProject checks that nothing runs if a file is invalid or a task does not exist.
+func TestInvalidProject(t *testing.T) {
 	const suites, goodTask = "suites: {one/: {summary: x}}\n", "summary: x\nexecute: 'true'\n"
 	for name, test := range map[string]struct{ project, task, selected, want string }{
 		"a key that rockcraft refuses": {head + suites + "path: /root/proj\n", goodTask, "one/", "field path not found"},
 		"a suite without a summary":    {head + "suites: {one/: {prepare: x}}\n", goodTask, "one/", "suite one/: expected a name that ends in /, a summary"},
 		"no summary":                   {head + suites, "execute: 'true'\n", "one/", "one/a: expected summary and execute"},
 		"nothing to execute":           {head + suites, "summary: x\n", "one/", "one/a: expected summary and execute"},
-		"a key of tasks unknown":       {head + suites, goodTask + "exceute: x\n", "one/", "field exceute not found"},
+		"an unknown key of a task":     {head + suites, goodTask + "exceute: x\n", "one/", "field exceute not found"},
 		"a variant":                    {head + suites, goodTask + "environment:\n  A/b: c\n", "one/", "variant"},
 		"a number":                     {head + suites, goodTask + "environment:\n  A: 1\n", "one/", "expected a name without a variant, and a string"},
 		"no such task":                 {head + suites, goodTask, "one/b", `no task or suite is named ["one/b"]`},
@@ -205,14 +206,14 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// The project's own tasks are there and can be read.
+// TestOwnTasks checks that the tasks of this project exist and are valid.
 func TestOwnTasks(t *testing.T) {
 	p, err := readProject("../../..", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Backends["craft"]["type"] != "craft" {
-		t.Errorf("the backends are %v, want craft with type: craft", p.Backends)
+		t.Errorf("the backends are %v, want craft with type craft", p.Backends)
 	}
 	for suite, want := range map[string]string{
 		"tests/suites/spread/rock/":       "health non-root refuses serves starts",
@@ -222,7 +223,7 @@ func TestOwnTasks(t *testing.T) {
 		for _, task := range p.Suites[suite].tasks {
 			names = append(names, strings.TrimPrefix(task.name, suite))
 			if strings.Contains(task.Prepare+task.Execute, "docker run") && !strings.Contains(task.Restore, "docker rm --force") {
-				t.Errorf("%s leaves its container", task.name)
+				t.Errorf("%s does not remove its container", task.name)
 			}
 		}
 		if have := strings.Join(names, " "); have != want {
@@ -236,11 +237,11 @@ func TestOwnTasks(t *testing.T) {
 	version := regexp.MustCompile(`(?m)^version: "(.*)"$`).FindStringSubmatch(string(rock))
 	environment := string(p.Suites["tests/suites/spread/rock/"].Environment)
 	if version == nil || !strings.Contains(environment, `export IMAGE="${ROCK_IMAGE:-metrics-proxy:`+version[1]+"}\"\n") {
-		t.Errorf("the environment is %s, want the image that make rock-image makes of version %q", environment, version)
+		t.Errorf("the environment is %s, want the image that make rock-image builds, of version %q", environment, version)
 	}
 }
 
-// What `rockcraft test` calls is there, and refuses what it does not know.
+// TestExtension checks the commands of the script that `rockcraft test` calls.
 func TestExtension(t *testing.T) {
 	const script = "../../../spread/.extension"
 	for _, command := range []string{"backend-prepare", "backend-restore", "backend-prepare-each", "backend-restore-each", "discard"} {
@@ -249,6 +250,6 @@ func TestExtension(t *testing.T) {
 		}
 	}
 	if out, err := exec.CommandContext(t.Context(), script, "allocate", "cloud").CombinedOutput(); err == nil {
-		t.Errorf("a machine of an unknown kind is allocated: %s", out)
+		t.Errorf("no error for an unknown kind of machine: %s", out)
 	}
 }

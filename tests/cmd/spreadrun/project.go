@@ -21,7 +21,7 @@ type project struct {
 	KillTimeout               time.Duration     `yaml:"kill-timeout"`
 	Suites                    map[string]*suite // names end in /
 
-	path string // absolute, of the directory
+	path string // absolute path of the directory
 }
 
 type suite struct {
@@ -35,11 +35,11 @@ type task struct {
 	Summary, Prepare, Execute, Restore string
 	Environment                        environment
 
-	name string // its directory, relative to the project's
+	name string // path of its directory, relative to the project
 }
 
-// environment are the shell's assignments in the order of the file: as in spread, a value
-// may use the variables before it.
+// environment holds shell assignments in the order of the file. As in spread, a value may
+// refer to the variables before it.
 type environment string
 
 var variableName = regexp.MustCompile(`^[a-zA-Z_]\w*$`)
@@ -49,15 +49,15 @@ func (e *environment) UnmarshalYAML(node *yaml.Node) error {
 	for i := 0; i < len(node.Content)-1; i += 2 {
 		name, value := node.Content[i].Value, node.Content[i+1]
 		if !variableName.MatchString(name) || value.Tag != "!!str" || strings.HasPrefix(value.Value, "'") {
-			return fmt.Errorf("line %d: %s: expected a name without a variant, and a string without quotes in it", value.Line, name)
+			return fmt.Errorf("line %d: %s: expected a name without a variant, and a string that does not start with a quote", value.Line, name)
 		}
 		*e += environment(fmt.Sprintf("export %s=\"%s\"\n", name, value.Value))
 	}
 	return nil
 }
 
-// readProject reads spread.yaml in dir and the tasks that selected names, one by one or by
-// suite. No names select all tasks.
+// readProject reads spread.yaml in dir and the selected tasks. selected has names of tasks and
+// suites; empty selects all tasks.
 func readProject(dir string, selected []string) (p *project, err error) {
 	p = &project{KillTimeout: 15 * time.Minute} // spread's default
 	if p.path, err = filepath.Abs(dir); err != nil {
@@ -96,7 +96,7 @@ func readProject(dir string, selected []string) (p *project, err error) {
 	return p, nil
 }
 
-// readYAML rejects unknown keys, so that nothing in a file is ignored.
+// readYAML reads a file. It rejects unknown keys, so that nothing in the file is ignored.
 func readYAML(path string, into any) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
