@@ -17,12 +17,12 @@ func Address(n int) string {
 	return fmt.Sprintf("127.10.%d.%d", n/perSubnet, n%perSubnet+1)
 }
 
-// givenOut are the ports that FreePort has returned, so that none is twice.
-var givenOut sync.Map
+// allocatedPorts holds the ports that FreePort has returned, so that it returns none twice.
+var allocatedPorts sync.Map
 
-// FreePort returns a TCP port that nothing listens on, on any address. It lies below
-// the ports that the kernel hands out, so that no outgoing connection takes it in the
-// meantime; that another program takes it is unlikely and not excluded.
+// FreePort returns a TCP port on which nothing listens, on any address. The port is below
+// the ephemeral port range, so no outgoing connection uses it. Another program could still
+// listen on it before the caller does, which is unlikely.
 func FreePort() (int, error) {
 	const first, count, tries = 20000, 10000, 100
 	var listen net.ListenConfig
@@ -35,7 +35,7 @@ func FreePort() (int, error) {
 		if err := listener.Close(); err != nil {
 			return 0, err
 		}
-		if _, again := givenOut.LoadOrStore(port, true); !again {
+		if _, loaded := allocatedPorts.LoadOrStore(port, true); !loaded {
 			return port, nil
 		}
 	}

@@ -14,41 +14,41 @@ import (
 )
 
 const (
-	readyBound = time.Minute      // for a component to come up, on a busy machine
-	stopBound  = 15 * time.Second // for a component to end after SIGTERM
+	readyBound = time.Minute      // for a component to become ready, on a busy machine
+	stopBound  = 15 * time.Second // for a component to exit after SIGTERM
 )
 
 // A Bed owns a temporary directory and the processes that run in it.
-// Its methods may be called from several goroutines.
+// Its methods are safe for concurrent use.
 type Bed struct {
 	Dir string // logs, data and kubeconfigs; removed by Stop
 
 	progress io.Writer
 
-	mu        sync.Mutex // guards what follows
-	processes []*Process // in the order of their start
+	mu        sync.Mutex // guards the fields below
+	processes []*Process // in the order in which they were started
 	stopped   bool
 }
 
-// New makes an empty bed. What takes long is told on progress, a line each, possibly
-// by several goroutines at once.
+// New returns an empty bed. It reports slow operations on progress, one line each, possibly
+// from several goroutines concurrently.
 func New(progress io.Writer) (*Bed, error) {
 	if runtime.GOOS != "linux" {
-		return nil, fmt.Errorf("cannot make a test bed on %s: it needs Linux, where all of 127.0.0.0/8 is this machine", runtime.GOOS)
+		return nil, fmt.Errorf("cannot create a test bed on %s: expected Linux, where all addresses of 127.0.0.0/8 are local", runtime.GOOS)
 	}
 	dir, err := os.MkdirTemp("", "metrics-k8s-proxy-testbed-")
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a test bed: %w", err)
+		return nil, fmt.Errorf("cannot create a test bed: %w", err)
 	}
 	return &Bed{Dir: dir, progress: progress}, nil
 }
 
-// Start runs any command as part of the bed.
+// Start starts a command as a process of the bed.
 func (b *Bed) Start(command Command) (*Process, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stopped {
-		return nil, fmt.Errorf("cannot start %s: the bed was stopped", command.Name)
+		return nil, fmt.Errorf("cannot start %s: the bed is stopped", command.Name)
 	}
 	process, err := startProcess(b.Dir, command)
 	if err != nil {
@@ -58,8 +58,8 @@ func (b *Bed) Start(command Command) (*Process, error) {
 	return process, nil
 }
 
-// Stop ends every process, the latest first, and removes the directory. An error
-// names the processes that had to be killed. A second call does nothing.
+// Stop stops the processes in reverse order of their start, and removes the directory. The
+// error names the processes that had to be killed. A second call has no effect.
 func (b *Bed) Stop() error {
 	b.mu.Lock()
 	b.stopped = true
@@ -76,15 +76,16 @@ func (b *Bed) Stop() error {
 	return errors.Join(errs...)
 }
 
-// answersOK is a probe that asks for a 200.
-func answersOK(url string) func(context.Context) error {
+// probeOK returns a probe that succeeds if a GET of the URL returns status 200.
+func probeOK(url string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := get(ctx, url)
 		return err
 	}
 }
 
-// get returns the body of a 200 answer; any other answer is an error that shows its start.
+// get returns the body of a response with status 200. For any other status it returns an
+// error with the start of the body.
 func get(ctx context.Context, url string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -92,7 +93,7 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot get %s: %w", url, err)
 	}
-	request.Close = true // leave no idle connection behind
+	request.Close = true // do not keep an idle connection
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("cannot get %s: %w", url, err)

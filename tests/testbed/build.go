@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// cachedBuild returns the component's binary out of the user's cache directory and
-// builds it there if it is missing. Processes that want the same one wait for each other.
+// cachedBuild returns the path of the component's binary in the user's cache directory, and
+// builds it if it is missing. Concurrent builds of the same binary wait for each other, also
+// across processes.
 func (c component) cachedBuild(ctx context.Context, progress io.Writer) (string, error) {
 	root, err := repositoryRoot()
 	if err != nil {
@@ -54,7 +55,7 @@ func (c component) cachedBuild(ctx context.Context, progress io.Writer) (string,
 	return binary, nil
 }
 
-// cacheKey changes with everything that the binary depends on.
+// cacheKey is a hash of everything that determines the binary.
 func (c component) cacheKey(ctx context.Context, source string) (string, error) {
 	sum := sha256.New()
 	for _, name := range []string{"go.mod", "go.sum"} {
@@ -64,7 +65,7 @@ func (c component) cacheKey(ctx context.Context, source string) (string, error) 
 		}
 		sum.Write(content)
 	}
-	// Run in the module: its go line may select another toolchain.
+	// Run in the module, because its go directive may select another toolchain.
 	version, err := goTool{dir: source}.run(ctx, "version")
 	if err != nil {
 		return "", err
@@ -77,7 +78,7 @@ func (c component) buildArguments(output string) []string {
 	return []string{"build", "-trimpath", "-ldflags", "-s -w", "-tags", c.tags, "-o", output, c.pkg}
 }
 
-// build makes binary appear whole or not at all.
+// build builds binary atomically: it appears complete or not at all.
 func (c component) build(ctx context.Context, source, binary string, progress io.Writer) error {
 	version, err := c.pinnedVersion(source)
 	if err != nil {
@@ -114,13 +115,13 @@ func (c component) pinnedVersion(source string) (string, error) {
 	return string(match[1]), nil
 }
 
-// ProxyBuild says how to build metrics-proxy.
+// ProxyBuild holds the options of BuildProxy.
 type ProxyBuild struct {
 	Race bool // with the race detector; needs a C compiler
 }
 
-// BuildProxy builds metrics-proxy out of the repository that this program runs in,
-// into the bed's directory. Go's own cache makes the second time quick.
+// BuildProxy builds metrics-proxy from the repository of the working directory, and returns
+// the path of the binary in the bed's directory. Go's build cache makes repeated builds fast.
 func (b *Bed) BuildProxy(ctx context.Context, options ProxyBuild) (string, error) {
 	root, err := repositoryRoot()
 	if err != nil {
@@ -144,13 +145,13 @@ func (b *Bed) BuildProxy(ctx context.Context, options ProxyBuild) (string, error
 
 // A goTool runs the go command.
 type goTool struct {
-	dir     string // to run in
-	scratch string // for what a build leaves behind when it is interrupted; empty means the system's
+	dir     string // working directory
+	scratch string // directory for temporary files, which an interrupted build leaves behind; empty means the system's
 	cgo     bool
 }
 
-// run returns what the command printed; an error holds the end of that. A cancelled
-// ctx interrupts the command and its compilers.
+// run returns the output of the command. An error contains the end of the output. When ctx
+// is cancelled, run interrupts the command and its child processes.
 func (g goTool) run(ctx context.Context, arguments ...string) ([]byte, error) {
 	// The kernel ties a child to the thread that started it, see bindToParent.
 	runtime.LockOSThread()
@@ -175,7 +176,7 @@ func (g goTool) run(ctx context.Context, arguments ...string) ([]byte, error) {
 	case err == nil:
 		return output.Bytes(), nil
 	case ctx.Err() != nil:
-		killGroup(cmd.Process) // compilers that the command did not wait for
+		killGroup(cmd.Process) // child processes that the command did not wait for
 		return nil, ctx.Err()
 	default:
 		return nil, fmt.Errorf("go %s in %s: %w\n%s", arguments[0], g.dir, err, lastLines(output.String(), 20))
@@ -187,8 +188,8 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// repositoryRoot is the nearest directory above the working directory that holds
-// the components' modules.
+// repositoryRoot returns the root of the repository that contains the working directory. It
+// looks for the components' modules.
 func repositoryRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -199,7 +200,7 @@ func repositoryRoot() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("no repository of metrics-k8s-proxy around " + start)
+			return "", errors.New("no repository of metrics-k8s-proxy contains " + start)
 		}
 	}
 }

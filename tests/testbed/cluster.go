@@ -13,16 +13,16 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// ClusterOptions are the choices of StartCluster.
+// ClusterOptions are the options of StartCluster.
 type ClusterOptions struct {
-	EtcdMetrics string // host:port where etcd serves its own /metrics as well; empty means nowhere
+	EtcdMetrics string // additional host:port on which etcd serves its own /metrics; may be empty
 }
 
-// A Cluster is a real API server on a real etcd, without nodes or controllers.
+// A Cluster is a real API server with a real etcd, without nodes and controllers.
 type Cluster struct {
 	Server string               // https://127.0.0.1:PORT
-	Etcd   string               // http://127.0.0.1:PORT, also of its metrics
-	Client kubernetes.Interface // of the administrator, without a rate limit
+	Etcd   string               // http://127.0.0.1:PORT, which also serves etcd's metrics
+	Client kubernetes.Interface // client of Admin, without rate limit
 	Admin  User                 // may do everything
 	Proxy  User                 // may get, list and watch pods everywhere, and nothing else
 
@@ -33,7 +33,7 @@ type Cluster struct {
 	etcd, apiServer        *Process
 }
 
-// StartCluster starts etcd and kube-apiserver and returns when the latter is ready.
+// StartCluster starts etcd and kube-apiserver, and returns when the API server is ready.
 func (b *Bed) StartCluster(ctx context.Context, options ClusterOptions) (*Cluster, error) {
 	c, err := b.newCluster(options)
 	if err != nil {
@@ -72,7 +72,7 @@ func (b *Bed) newCluster(options ClusterOptions) (*Cluster, error) {
 	return c, c.connect()
 }
 
-// connect makes the client, for the certificate that the API server has now.
+// connect creates the client, which trusts the API server's current certificate.
 func (c *Cluster) connect() (err error) {
 	c.Client, err = kubernetes.NewForConfig(&rest.Config{
 		Host: c.Server, BearerToken: c.Admin.Token, QPS: -1, Timeout: time.Minute,
@@ -81,8 +81,8 @@ func (c *Cluster) connect() (err error) {
 	return err
 }
 
-// StartEtcd starts etcd again after StopEtcd, at the same address and with the same data.
-// It returns when etcd is ready.
+// StartEtcd starts etcd, after StopEtcd with the same address and data. It returns when etcd
+// is ready.
 func (c *Cluster) StartEtcd(ctx context.Context) error {
 	binary, err := Binary(ctx, "etcd", c.bed.progress)
 	if err != nil {
@@ -102,20 +102,20 @@ func (c *Cluster) StartEtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.etcd.comesUp(ctx, readyBound, answersOK(c.Etcd+"/health")); err != nil {
+	if err := c.etcd.waitReady(ctx, readyBound, probeOK(c.Etcd+"/health")); err != nil {
 		return fmt.Errorf("cannot start etcd: %w", err)
 	}
 	return nil
 }
 
-// StopEtcd ends etcd; its data stay.
+// StopEtcd stops etcd. Its data are kept.
 func (c *Cluster) StopEtcd() error {
 	_, err := c.etcd.Stop(stopBound)
 	return err
 }
 
-// StartServer starts the API server again after StopServer, at the same address and
-// with the same data. It returns when the server is ready.
+// StartServer starts the API server, after StopServer with the same address and data. It
+// returns when the API server is ready.
 func (c *Cluster) StartServer(ctx context.Context) error {
 	binary, err := Binary(ctx, "kube-apiserver", c.bed.progress)
 	if err != nil {
@@ -123,8 +123,8 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 	}
 	c.apiServer, err = c.bed.Start(Command{Name: "kube-apiserver", Path: binary, Args: []string{
 		"--etcd-servers=" + c.Etcd,
-		// The address that it tells others must not depend on this machine's network;
-		// a loopback one is refused as an endpoint of the kubernetes service.
+		// The advertised address must not depend on this machine's network. The endpoint
+		// reconciler is disabled, because endpoints cannot have loopback addresses.
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		"--secure-port=" + strconv.Itoa(c.port),
 		"--tls-cert-file=" + c.credentials.certificateFile,
@@ -135,20 +135,20 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 		"--token-auth-file=" + c.credentials.tokenFile,
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.0.0.0/24",
-		"--disable-admission-plugins=ServiceAccount", // it would demand an account of each pod
+		"--disable-admission-plugins=ServiceAccount", // it would require a service account for each pod
 	}})
 	if err != nil {
 		return err
 	}
-	err = c.apiServer.comesUp(ctx, readyBound, c.ready)
+	err = c.apiServer.waitReady(ctx, readyBound, c.ready)
 	if err != nil {
 		return fmt.Errorf("cannot start the API server: %w", err)
 	}
 	return nil
 }
 
-// StopServer ends the API server as a crash does: told to stop it would wait a minute for
-// open watches. Its data stay in etcd.
+// StopServer kills the API server, because a graceful shutdown waits a minute for open
+// watches. Its data are kept in etcd.
 func (c *Cluster) StopServer() error {
 	if err := c.apiServer.Signal(os.Kill); err != nil {
 		return err
@@ -159,8 +159,8 @@ func (c *Cluster) StopServer() error {
 	return err
 }
 
-// RotateCertificate gives the API server another certificate and authority, and starts it
-// again. Kubeconfigs from before do not serve any more.
+// RotateCertificate restarts the API server with a new certificate and a new CA. Existing
+// kubeconfigs become invalid.
 func (c *Cluster) RotateCertificate(ctx context.Context) error {
 	if err := c.StopServer(); err != nil {
 		return err
@@ -183,12 +183,12 @@ func (c *Cluster) ready(ctx context.Context) error {
 		return err
 	}
 	if status != http.StatusOK || string(body) != "ok" {
-		return fmt.Errorf("/readyz answered %d %.200q", status, body)
+		return fmt.Errorf("/readyz returned %d %.200q", status, body)
 	}
 	return nil
 }
 
-// writeSecret writes a file that only this user may read.
+// writeSecret writes a file that only the current user can read.
 func writeSecret(path string, content []byte) error {
 	return os.WriteFile(path, content, 0o600)
 }

@@ -9,12 +9,11 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// TestBinaryBuildsOnce has two programs' worth of callers want a component that is
-// not in the cache.
+// TestBinaryBuildsOnce requests a component that is not in the cache twice, concurrently.
 func TestBinaryBuildsOnce(t *testing.T) {
 	for _, name := range []string{"node_exporter", "prometheus-node-exporter"} {
 		if path, err := exec.LookPath(name); err == nil {
-			t.Skip("nothing to build: there is " + path)
+			t.Skip("nothing to build: found " + path)
 		}
 	}
 	compiled, err := exec.Command("go", "env", "GOCACHE").Output()
@@ -39,17 +38,17 @@ func TestBinaryBuildsOnce(t *testing.T) {
 	}
 	callers.Wait()
 	if paths[0] != paths[1] {
-		t.Errorf("paths %q", paths)
+		t.Errorf("the paths differ: %q", paths)
 	}
 	if all := progress[0] + progress[1]; strings.Count(all, "building ") != 1 || strings.Count(all, "built ") != 1 {
-		t.Errorf("progress %q", all)
+		t.Errorf("progress is %q, want one build", all)
 	}
 	if err := exec.Command(paths[0], "--version").Run(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestBinaryOfAnUnknownComponent(t *testing.T) {
+func TestUnknownComponent(t *testing.T) {
 	_, err := testbed.Binary(t.Context(), "kubelet", t.Output())
 	if err == nil || !strings.Contains(err.Error(), `cannot find component "kubelet"`) {
 		t.Errorf("error %v", err)

@@ -11,13 +11,13 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// credentials are what the API server is started with.
+// credentials are the keys, certificates and tokens of the API server.
 type credentials struct {
 	admin       User
-	certificate []byte // PEM of the server's own and of the authority that signed it
+	certificate []byte // PEM: the server's certificate, followed by its CA's
 
 	certificateFile, keyFile string
-	signingKeyFile           string // of service account tokens
+	signingKeyFile           string // signs service account tokens
 	tokenFile                string
 }
 
@@ -34,7 +34,7 @@ func newCredentials(dir string) (*credentials, error) {
 	}
 	signingKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a key: %w", err)
+		return nil, fmt.Errorf("cannot generate a key: %w", err)
 	}
 	for path, content := range map[string][]byte{
 		c.signingKeyFile: pem.EncodeToMemory(&pem.Block{
@@ -49,11 +49,11 @@ func newCredentials(dir string) (*credentials, error) {
 	return c, nil
 }
 
-// newCertificate makes certificate and key of the API server, and writes them.
+// newCertificate generates the certificate and the key of the API server, and writes them.
 func (c *credentials) newCertificate() error {
 	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, []string{"localhost"})
 	if err != nil {
-		return fmt.Errorf("cannot make a certificate: %w", err)
+		return fmt.Errorf("cannot generate a certificate: %w", err)
 	}
 	c.certificate = certificate
 	if err := writeSecret(c.certificateFile, certificate); err != nil {

@@ -1,14 +1,14 @@
-// Package testbed runs the real surroundings of metrics-proxy on this machine:
-// etcd, a Kubernetes API server with RBAC, Prometheus, the node exporter and the
-// proxy itself, all on free loopback ports with their data in one temporary directory.
+// Package testbed runs the real environment of metrics-proxy on this machine: etcd, a
+// Kubernetes API server with RBAC, Prometheus, the node exporter and the proxy itself. All
+// of them use free ports, and keep their data in one temporary directory.
 //
-// A Bed owns the directory and every process. Stop ends all of it; should the
-// program that holds the Bed be killed, Linux kills the processes with it.
+// A Bed owns the directory and every process. Stop stops the processes and removes the
+// directory. If the program that uses the Bed is killed, Linux kills the processes as well.
 //
-// There is no kubelet, no scheduler and no controller manager. A pod is "running"
-// because a test wrote its status, and its address is one of 127.0.0.0/8, where
-// Linux answers without any setup. Nothing collects deleted namespaces.
+// There is no kubelet, no scheduler and no controller manager. A pod is "running" because a
+// test has written its status. Its address is in 127.0.0.0/8, which is local on Linux
+// without any setup. Deleted namespaces are not garbage-collected.
 //
-// The package knows the proxy only from outside: its binary, environment and
-// routes. It must not import the product.
+// The package accesses the proxy only through its binary, environment variables and HTTP
+// routes. It must not import packages of the product.
 package testbed

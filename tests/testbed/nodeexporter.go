@@ -7,13 +7,13 @@ import (
 	"strconv"
 )
 
-// A NodeExporter is a real one with its default collectors.
+// A NodeExporter is a real node exporter with its default collectors.
 type NodeExporter struct {
 	Address string // host:port
 	Process *Process
 }
 
-// StartNodeExporter starts one at the address host.
+// StartNodeExporter starts a node exporter that listens on the address host.
 func (b *Bed) StartNodeExporter(ctx context.Context, host string) (*NodeExporter, error) {
 	binary, err := Binary(ctx, "node_exporter", b.progress)
 	if err != nil {
@@ -31,17 +31,17 @@ func (b *Bed) StartNodeExporter(ctx context.Context, host string) (*NodeExporter
 		return nil, err
 	}
 	n := &NodeExporter{Address: address, Process: process}
-	if err := process.comesUp(ctx, readyBound, answersOK(n.URL())); err != nil {
+	if err := process.waitReady(ctx, readyBound, probeOK(n.URL())); err != nil {
 		return nil, fmt.Errorf("cannot start the node exporter: %w", err)
 	}
 	return n, nil
 }
 
-// URL is that of its metrics.
+// URL returns the URL of the metrics.
 func (n *NodeExporter) URL() string { return "http://" + n.Address + "/metrics" }
 
-// NodeExporterPayload returns what a real node exporter answers on this machine, as
-// text 0.0.4. It is started and stopped for that.
+// NodeExporterPayload starts a node exporter, scrapes it and stops it. It returns the body, in
+// the text format 0.0.4.
 func (b *Bed) NodeExporterPayload(ctx context.Context) ([]byte, error) {
 	exporter, err := b.StartNodeExporter(ctx, "127.0.0.1")
 	if err != nil {

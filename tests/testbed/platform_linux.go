@@ -9,15 +9,15 @@ import (
 	"syscall"
 )
 
-// bindToParent gives the child a process group of its own, so that Ctrl-C reaches
-// this program alone, and has the kernel kill the child when the thread that starts
-// it ends. The caller must keep that thread (runtime.LockOSThread).
+// bindToParent configures a child process so that the kernel kills it when the thread that
+// started it exits. The caller must keep that thread (runtime.LockOSThread). The child gets
+// its own process group, so that Ctrl-C reaches only this program.
 func bindToParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// terminateWithParent is for a child bound to its parent that must end its own children,
-// which the kernel does not kill with it.
+// terminateWithParent makes the kernel send SIGTERM instead of SIGKILL, so that the child can
+// stop its own children, which the kernel does not kill.
 func terminateWithParent(cmd *exec.Cmd) { cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM }
 
 func killGroup(leader *os.Process) {
@@ -28,8 +28,8 @@ func interruptGroup(leader *os.Process) error {
 	return syscall.Kill(-leader.Pid, syscall.SIGINT)
 }
 
-// lockFile waits until this process alone holds the lock at path, which it creates.
-// The kernel releases the lock of a process that dies.
+// lockFile creates the file at path and waits until this process holds an exclusive lock on
+// it. The kernel releases the lock when the process exits.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

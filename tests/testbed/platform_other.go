@@ -8,8 +8,9 @@ import (
 	"os/exec"
 )
 
-// The bed runs on Linux only: elsewhere 127.0.0.0/8 has one address. These let
-// programs that import it compile, so that they can say so.
+// The bed supports only Linux, because other systems have only one loopback address by
+// default. These functions let programs that import this package compile; New then returns
+// an error.
 
 func bindToParent(*exec.Cmd) {}
 

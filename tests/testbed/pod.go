@@ -16,23 +16,23 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// A Pod is what a test says of a pod; the rest is filled in.
+// A Pod specifies a pod. Other fields get default values.
 type Pod struct {
 	Namespace, Name     string
 	Labels, Annotations map[string]string
 	NodeName            string
-	Containers          []corev1.Container // none means one, "main"
+	Containers          []corev1.Container // empty means one container, "main"
 	InitContainers      []corev1.Container
 	HostNetwork         bool
 
-	// The status. The first address is also podIP. No address and no phase means
-	// the status that the API server gives: Pending.
+	// The status. The first address is also podIP. Without addresses and phase, the pod
+	// keeps the status that the API server sets: Pending.
 	IPs   []string
 	Phase corev1.PodPhase // empty means Running if there are addresses
 }
 
-// ScrapeAnnotations are those of a pod that wants to be scraped. Port 0 and an empty
-// path leave their annotation out.
+// ScrapeAnnotations returns the annotations of a pod to scrape. It omits the annotation of a
+// port that is 0 and of a path that is empty.
 func ScrapeAnnotations(port int, path string) map[string]string {
 	annotations := map[string]string{"prometheus.io/scrape": "true"}
 	if port != 0 {
@@ -44,7 +44,7 @@ func ScrapeAnnotations(port int, path string) map[string]string {
 	return annotations
 }
 
-// CreateNamespaces makes the namespaces that are missing.
+// CreateNamespaces creates the namespaces that do not exist.
 func (c *Cluster) CreateNamespaces(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -56,8 +56,8 @@ func (c *Cluster) CreateNamespaces(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// CreatePods makes the pods, many at a time, with their status and the namespaces
-// they need. On an error some of them may exist.
+// CreatePods creates the pods concurrently, sets their status, and creates their namespaces
+// if necessary. After an error some of the pods may exist.
 func (c *Cluster) CreatePods(ctx context.Context, pods ...Pod) error {
 	namespaces := map[string]bool{}
 	for _, pod := range pods {
@@ -105,8 +105,8 @@ func (c *Cluster) createPod(ctx context.Context, pod Pod) error {
 	return c.SetPodStatus(ctx, pod.Namespace, pod.Name, pod.Phase, pod.IPs...)
 }
 
-// SetPodStatus writes what a kubelet would: the phase and all addresses; those that
-// are not given are removed. The pod is ready if it is Running.
+// SetPodStatus updates the status as a kubelet does. It sets the phase and replaces all
+// addresses. The pod is ready if its phase is Running.
 func (c *Cluster) SetPodStatus(ctx context.Context, namespace, name string, phase corev1.PodPhase, ips ...string) error {
 	ready := corev1.ConditionFalse
 	if phase == corev1.PodRunning {
@@ -114,7 +114,7 @@ func (c *Cluster) SetPodStatus(ctx context.Context, namespace, name string, phas
 	}
 	status := map[string]any{
 		"phase":      phase,
-		"podIP":      nil, // removes it
+		"podIP":      nil, // remove the address
 		"podIPs":     nil,
 		"conditions": []map[string]any{{"type": corev1.PodReady, "status": ready}},
 	}
@@ -150,14 +150,14 @@ func (c *Cluster) patchPod(ctx context.Context, namespace, name string, kind typ
 	return err
 }
 
-// DeletePod removes the pod at once. Do not give its name to another pod right away.
+// DeletePod deletes the pod without a grace period. Do not reuse its name immediately.
 func (c *Cluster) DeletePod(ctx context.Context, namespace, name string) error {
 	return c.deletePod(ctx, namespace, name, 0)
 }
 
-// TerminatePod marks the pod as terminating. It stays so until DeletePod, for there
-// is no kubelet. The API server removes a pod without a NodeName, or one whose phase is
-// Succeeded or Failed, at once.
+// TerminatePod deletes the pod with a grace period. Because there is no kubelet, the pod is
+// terminating until DeletePod. The API server immediately removes a pod without a NodeName,
+// and a pod whose phase is Succeeded or Failed.
 func (c *Cluster) TerminatePod(ctx context.Context, namespace, name string) error {
 	return c.deletePod(ctx, namespace, name, 30)
 }

@@ -12,29 +12,30 @@ import (
 	"time"
 )
 
-// A Command says what to run.
+// A Command specifies a process.
 type Command struct {
-	Name string // for logs and errors
+	Name string // for names of log files and for errors
 	Path string
 	Args []string
 	Env  []string // in addition to PATH and HOME; nothing else is inherited
 
-	Supervisor bool // it has children of its own: where others are killed with this program it gets SIGTERM
+	Supervisor bool // it has child processes, so it gets SIGTERM when this program is killed, not SIGKILL
 }
 
-// A Process is a running or finished child. It never outlives this program on Linux,
-// unless it is a Supervisor that ignores SIGTERM. Its methods may be called from several
-// goroutines.
+// A Process is a running or finished child process. On Linux it does not outlive this
+// program, unless it is a Supervisor that ignores SIGTERM. Its methods are safe for
+// concurrent use.
 type Process struct {
 	name           string
 	cmd            *exec.Cmd
-	stdout, stderr string // paths of the logs
+	stdout, stderr string // paths of the output files
 
-	exited chan struct{} // closed when the child is gone
-	code   int           // the exit code, -1 after a signal; read only after exited
+	exited chan struct{} // closed when the process has exited
+	code   int           // the exit code, -1 after a signal; valid once exited is closed
 }
 
-// startProcess starts the command with its output in new files in logs.
+// startProcess starts the command. It runs in the directory logs, where its output is written
+// to new files.
 func startProcess(logs string, command Command) (*Process, error) {
 	stdout, err := os.CreateTemp(logs, command.Name+".*.stdout")
 	if err != nil {
@@ -69,8 +70,7 @@ func startProcess(logs string, command Command) (*Process, error) {
 	return p, nil
 }
 
-// run keeps the thread that started the child for as long as the child lives,
-// see bindToParent.
+// run starts the process and waits for it, on the same locked thread; see bindToParent.
 func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -79,18 +79,19 @@ func (p *Process) run(started chan<- error) {
 	if err != nil {
 		return
 	}
-	_ = p.cmd.Wait() // the state says it all
+	_ = p.cmd.Wait() // ProcessState has the result
 	p.code = p.cmd.ProcessState.ExitCode()
 	close(p.exited)
 }
 
-// PID is the process's number, also after its end.
+// PID returns the process ID. It is also valid after the process has exited.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Exited is closed when the process is gone.
+// Exited returns a channel that is closed when the process has exited.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Wait returns the exit code, -1 if a signal ended the process.
+// Wait waits until the process exits. It returns the exit code, or -1 if a signal ended the
+// process.
 func (p *Process) Wait(ctx context.Context) (int, error) {
 	select {
 	case <-p.exited:
@@ -100,7 +101,7 @@ func (p *Process) Wait(ctx context.Context) (int, error) {
 	}
 }
 
-// Signal sends a signal; a process that is gone is no error.
+// Signal sends a signal. It returns no error if the process has exited.
 func (p *Process) Signal(signal os.Signal) error {
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("cannot signal %s: %w", p.name, err)
@@ -108,9 +109,9 @@ func (p *Process) Signal(signal os.Signal) error {
 	return nil
 }
 
-// Stop sends SIGTERM, and SIGKILL to the whole process group if the process is
-// still there after bound, which is an error. It returns the exit code. A second
-// call returns the same code at once.
+// Stop sends SIGTERM and returns the exit code. If the process has not exited after bound,
+// Stop kills its process group and returns an error. A second call returns the same exit
+// code immediately.
 func (p *Process) Stop(bound time.Duration) (int, error) {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return -1, err
@@ -143,16 +144,16 @@ func readLog(path string) string {
 	return string(content)
 }
 
-// comesUp calls probe until it returns nil, the process dies or bound is over.
-// The error holds the end of the process's log.
-func (p *Process) comesUp(ctx context.Context, bound time.Duration, probe func(context.Context) error) error {
+// waitReady calls probe until it returns nil, the process exits, or bound is over. An error
+// contains the end of the process's log.
+func (p *Process) waitReady(ctx context.Context, bound time.Duration, probe func(context.Context) error) error {
 	if err := p.pollWhileAlive(ctx, bound, probe); err != nil {
 		return fmt.Errorf("%w; the end of its log:\n%s", err, lastLines(p.Stdout()+p.Stderr(), 20))
 	}
 	return nil
 }
 
-// pollWhileAlive calls probe until it returns nil, the process dies or bound is over.
+// pollWhileAlive calls probe until it returns nil, the process exits, or bound is over.
 func (p *Process) pollWhileAlive(ctx context.Context, bound time.Duration, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
@@ -169,14 +170,14 @@ func (p *Process) pollWhileAlive(ctx context.Context, bound time.Duration, probe
 	}
 	select {
 	case <-p.exited:
-		return fmt.Errorf("%s ended with exit code %d", p.name, p.code)
+		return fmt.Errorf("%s exited with code %d", p.name, p.code)
 	default:
-		return fmt.Errorf("%s: not within %s: %w", p.name, bound, err)
+		return fmt.Errorf("%s: timed out after %s: %w", p.name, bound, err)
 	}
 }
 
-// poll calls probe every 50 ms until it returns nil or ctx ends; then it returns
-// probe's last error.
+// poll calls probe every 50 ms until it returns nil or ctx is done. Then it returns the last
+// error of probe.
 func poll(ctx context.Context, probe func(context.Context) error) error {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
@@ -186,7 +187,7 @@ func poll(ctx context.Context, probe func(context.Context) error) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil || last == nil { // an error of the context alone says nothing
+		if ctx.Err() == nil || last == nil { // prefer an error other than that of ctx
 			last = err
 		}
 		select {

@@ -50,15 +50,14 @@ func TestProcess(t *testing.T) {
 	stopAndCheck(t, bed)
 }
 
-// TestProcessesDieWithTheProgram kills a program that holds a bed, as the kernel or
-// an impatient person would.
-func TestProcessesDieWithTheProgram(t *testing.T) {
+// TestProcessesDieWithParent runs a program with a bed and kills it with SIGKILL.
+func TestProcessesDieWithParent(t *testing.T) {
 	const variable = "TESTBED_HOLD"
 	if dir := os.Getenv(variable); dir != "" {
 		holdBed(dir)
 	}
 	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestProcessesDieWithTheProgram$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestProcessesDieWithParent$")
 	cmd.Env = append(os.Environ(), variable+"="+dir, "TMPDIR="+dir)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -106,7 +105,7 @@ func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not within 10 s")
+			t.Fatal("condition not true within 10 s")
 		}
 	}
 }

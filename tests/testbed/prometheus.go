@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// PrometheusOptions are the choices of StartPrometheus.
+// PrometheusOptions are the options of StartPrometheus.
 type PrometheusOptions struct {
-	Config string   // the text of prometheus.yml
-	Host   string   // the address to listen on, empty means 127.0.0.1
+	Config string   // content of prometheus.yml
+	Host   string   // address to listen on; empty means 127.0.0.1
 	Args   []string // further flags
 }
 
-// A Prometheus is a real one with its defaults, apart from what its options say.
+// A Prometheus is a real Prometheus server with default settings, except for its options.
 type Prometheus struct {
 	URL     string
 	Address string // host:port
@@ -32,7 +32,8 @@ type Sample struct {
 	Value  float64
 }
 
-// StartPrometheus returns when Prometheus is ready, which is before its first scrape.
+// StartPrometheus starts Prometheus and returns when it is ready, which is before its first
+// scrape.
 func (b *Bed) StartPrometheus(ctx context.Context, options PrometheusOptions) (*Prometheus, error) {
 	binary, err := Binary(ctx, "prometheus", b.progress)
 	if err != nil {
@@ -63,37 +64,37 @@ func (b *Bed) StartPrometheus(ctx context.Context, options PrometheusOptions) (*
 		return nil, err
 	}
 	p := &Prometheus{URL: "http://" + address, Address: address, Process: process}
-	if err := process.comesUp(ctx, readyBound, answersOK(p.URL+"/-/ready")); err != nil {
+	if err := process.waitReady(ctx, readyBound, probeOK(p.URL+"/-/ready")); err != nil {
 		return nil, fmt.Errorf("cannot start Prometheus: %w", err)
 	}
 	return p, nil
 }
 
-// Query evaluates promql now. The result must be a vector; native histograms in it
-// are left out.
+// Query evaluates an instant query. The result must be a vector. Query omits native
+// histograms.
 func (p *Prometheus) Query(ctx context.Context, promql string) ([]Sample, error) {
 	body, err := get(ctx, p.URL+"/api/v1/query?"+url.Values{"query": {promql}}.Encode())
 	if err != nil {
 		return nil, err
 	}
-	var answer struct {
+	var response struct {
 		Data struct {
 			ResultType string
 			Result     json.RawMessage
 		}
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("cannot read the answer to %s: %w", promql, err)
+	if err := json.Unmarshal(body, &response); err != nil {
+		return nil, fmt.Errorf("cannot read the result of %s: %w", promql, err)
 	}
-	if answer.Data.ResultType != "vector" {
-		return nil, fmt.Errorf("cannot read the answer to %s: it is a %s, want a vector", promql, answer.Data.ResultType)
+	if response.Data.ResultType != "vector" {
+		return nil, fmt.Errorf("cannot read the result of %s: it is a %s, expected a vector", promql, response.Data.ResultType)
 	}
 	var vector []struct {
 		Metric map[string]string
-		Value  []any // seconds and the number as a string
+		Value  []any // timestamp, and the value as a string
 	}
-	if err := json.Unmarshal(answer.Data.Result, &vector); err != nil {
-		return nil, fmt.Errorf("cannot read the answer to %s: %w", promql, err)
+	if err := json.Unmarshal(response.Data.Result, &vector); err != nil {
+		return nil, fmt.Errorf("cannot read the result of %s: %w", promql, err)
 	}
 	var samples []Sample
 	for _, element := range vector {
@@ -102,15 +103,15 @@ func (p *Prometheus) Query(ctx context.Context, promql string) ([]Sample, error)
 		}
 		value, err := strconv.ParseFloat(fmt.Sprint(element.Value[1]), 64)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the answer to %s: %w", promql, err)
+			return nil, fmt.Errorf("cannot read the result of %s: %w", promql, err)
 		}
 		samples = append(samples, Sample{Labels: element.Metric, Value: value})
 	}
 	return samples, nil
 }
 
-// WaitFor asks promql until enough returns true for the answer, at most for bound. It
-// returns the last answer in any case.
+// WaitFor repeats a query until enough returns true for its result, at most for bound. It
+// always returns the last result.
 func (p *Prometheus) WaitFor(ctx context.Context, promql string, bound time.Duration, enough func([]Sample) bool) ([]Sample, error) {
 	var last []Sample
 	err := p.Process.pollWhileAlive(ctx, bound, func(ctx context.Context) error {
@@ -120,7 +121,7 @@ func (p *Prometheus) WaitFor(ctx context.Context, promql string, bound time.Dura
 		}
 		last = samples
 		if !enough(samples) {
-			return fmt.Errorf("%s answers %v", promql, samples)
+			return fmt.Errorf("%s returns %v", promql, samples)
 		}
 		return nil
 	})

@@ -8,24 +8,23 @@ import (
 	"time"
 )
 
-// ProxyOptions are the choices of StartProxy.
+// ProxyOptions are the options of StartProxy.
 type ProxyOptions struct {
 	Binary string            // from BuildProxy
-	Args   []string          // none means serve
-	Env    map[string]string // all it is told; PORT and METRICS_HTTP_PORT get free ports if they are missing
+	Args   []string          // empty means serve
+	Env    map[string]string // environment variables; PORT and METRICS_HTTP_PORT default to free ports
 	NoWait bool              // do not wait until it is ready
 }
 
-// A Proxy is a running metrics-proxy.
+// A Proxy is a metrics-proxy process.
 type Proxy struct {
 	Process *Process
 
 	port, ownPort string
 }
 
-// StartProxy starts the binary with the given environment and waits until it is
-// ready, unless the options say otherwise. It listens on all addresses, as it does
-// everywhere.
+// StartProxy starts the proxy and, unless NoWait is set, waits until it is ready. The proxy
+// listens on all addresses.
 func (b *Bed) StartProxy(ctx context.Context, options ProxyOptions) (*Proxy, error) {
 	environment := maps.Clone(options.Env)
 	if environment == nil {
@@ -56,36 +55,37 @@ func (b *Bed) StartProxy(ctx context.Context, options ProxyOptions) (*Proxy, err
 	return p, p.WaitReady(ctx, readyBound)
 }
 
-// WaitReady returns when /-/ready answers 200, at most after bound.
+// WaitReady waits until /-/ready returns status 200, at most for bound.
 func (p *Proxy) WaitReady(ctx context.Context, bound time.Duration) error {
-	if err := p.Process.comesUp(ctx, bound, answersOK(p.URL("/-/ready"))); err != nil {
+	if err := p.Process.waitReady(ctx, bound, probeOK(p.URL("/-/ready"))); err != nil {
 		return fmt.Errorf("cannot start the proxy: %w", err)
 	}
 	return nil
 }
 
-// Address is the host and port of the routes.
+// Address returns the host:port of PORT.
 func (p *Proxy) Address() string { return "127.0.0.1:" + p.port }
 
-// URL is that of a route such as /metrics.
+// URL returns the URL of a route such as /metrics.
 func (p *Proxy) URL(route string) string { return "http://" + p.Address() + route }
 
-// OwnMetricsURL is where the proxy serves the metrics about itself.
+// OwnMetricsURL returns the URL of the proxy's own metrics.
 func (p *Proxy) OwnMetricsURL() string { return "http://127.0.0.1:" + p.ownPort + "/metrics" }
 
-// Metrics returns one answer of /metrics as text.
+// Metrics scrapes /metrics and returns the body, in the text format.
 func (p *Proxy) Metrics(ctx context.Context) ([]byte, error) { return get(ctx, p.URL("/metrics")) }
 
-// OwnMetrics returns the metrics of the proxy about itself as text.
+// OwnMetrics returns the proxy's own metrics, in the text format.
 func (p *Proxy) OwnMetrics(ctx context.Context) ([]byte, error) { return get(ctx, p.OwnMetricsURL()) }
 
-// Log is all that the proxy has logged so far.
+// Log returns what the proxy has logged so far.
 func (p *Proxy) Log() string { return p.Process.Stderr() + p.Process.Stdout() }
 
 // Stop sends SIGTERM and returns the exit code.
 func (p *Proxy) Stop() (int, error) { return p.Process.Stop(stopBound) }
 
-// ProxyAt is one that somebody else runs, at these ports of this machine.
+// ProxyAt returns a Proxy for a process that this package did not start, such as a container.
+// Process is nil.
 func ProxyAt(port, ownPort int) *Proxy {
 	return &Proxy{port: strconv.Itoa(port), ownPort: strconv.Itoa(ownPort)}
 }

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Python runs a file of charm/tests/real, or whatever the arguments say, with the charm's
-// packages, which are installed before if they are missing, and returns what it prints. It
-// needs uv, on PATH or where UV says.
+// Python runs python with the arguments in the directory charm, with the charm's packages,
+// and returns its standard output. It installs the packages if they are missing. It needs uv,
+// in PATH or as the path UV.
 func Python(ctx context.Context, env map[string]string, args ...string) ([]byte, error) {
 	root, err := repositoryRoot()
 	if err != nil {

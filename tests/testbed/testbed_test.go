@@ -33,7 +33,7 @@ func TestCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := cluster.Client.CoreV1().Pods("one").Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
-			t.Errorf("pod after the restart: %v", err)
+			t.Errorf("cannot get the pod after the restart: %v", err)
 		}
 	})
 	stopAndCheck(t, bed)
@@ -55,10 +55,10 @@ func checkPods(t *testing.T, cluster *testbed.Cluster) {
 	}
 	status := got.Status
 	if status.Phase != corev1.PodRunning || status.PodIP != "127.10.0.2" || len(status.PodIPs) != 2 {
-		t.Errorf("status is %s %s %v", status.Phase, status.PodIP, status.PodIPs)
+		t.Errorf("the status is %s %s %v", status.Phase, status.PodIP, status.PodIPs)
 	}
 	if got.Annotations["prometheus.io/port"] != "8080" || got.Labels["app"] != "x" || got.Spec.NodeName != "node-1" {
-		t.Errorf("pod is %+v", got)
+		t.Errorf("the pod is %+v", got)
 	}
 
 	err = errors.Join(
@@ -76,10 +76,10 @@ func checkPods(t *testing.T, cluster *testbed.Cluster) {
 	}
 	if len(got.Annotations) != 1 || got.Status.Phase != corev1.PodSucceeded || got.Status.PodIP != "" ||
 		len(got.Status.PodIPs) != 0 || got.DeletionTimestamp == nil {
-		t.Errorf("after the changes pod is %+v", got)
+		t.Errorf("after the changes the pod is %+v", got)
 	}
 	if _, err := cluster.Client.CoreV1().Pods("two").Get(ctx, "b", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("deleted pod: %v", err)
+		t.Errorf("get of the deleted pod: error %v, want not found", err)
 	}
 }
 
@@ -162,7 +162,7 @@ func clientOf(t *testing.T, cluster *testbed.Cluster, user testbed.User) *kubern
 	return kubernetes.NewForConfigOrDie(config)
 }
 
-func TestPrometheusReadsTheNodeExporter(t *testing.T) {
+func TestPrometheusScrapesNodeExporter(t *testing.T) {
 	bed := newBed(t)
 	exporter, err := bed.StartNodeExporter(t.Context(), testbed.Address(2))
 	if err != nil {
@@ -187,7 +187,7 @@ scrape_configs:
 		t.Errorf("instance is %q, want %q", got, exporter.Address)
 	}
 	if _, err := prometheus.Query(t.Context(), "up{"); err == nil || !strings.Contains(err.Error(), "parse error") {
-		t.Errorf("a malformed query: error %v", err)
+		t.Errorf("malformed query: error %v", err)
 	}
 	payload, err := bed.NodeExporterPayload(t.Context())
 	if err != nil || !bytes.Contains(payload, []byte("\nnode_load1 ")) {
@@ -202,7 +202,7 @@ func TestAddress(t *testing.T) {
 		address := testbed.Address(n)
 		if seen[address] || !strings.HasPrefix(address, "127.10.") ||
 			strings.HasSuffix(address, ".0") || strings.HasSuffix(address, ".255") {
-			t.Fatalf("address %d is %s", n, address)
+			t.Fatalf("Address(%d) is %s", n, address)
 		}
 		seen[address] = true
 	}
@@ -218,14 +218,14 @@ func newBed(t *testing.T) *testbed.Bed {
 	return bed
 }
 
-// stopAndCheck stops the bed and checks that neither a process nor a file is left.
+// stopAndCheck stops the bed and checks that no process and no file remains.
 func stopAndCheck(t *testing.T, bed *testbed.Bed) {
 	t.Helper()
 	if err := bed.Stop(); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(bed.Dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("directory of the bed: %v", err)
+		t.Errorf("the directory of the bed still exists (error %v)", err)
 	}
 	paths, err := filepath.Glob("/proc/[0-9]*/cwd")
 	if err != nil {
@@ -238,6 +238,6 @@ func stopAndCheck(t *testing.T, bed *testbed.Bed) {
 		}
 	}
 	if _, err := bed.Start(testbed.Command{Name: "late", Path: "/bin/true"}); err == nil {
-		t.Error("a stopped bed started a process")
+		t.Error("no error for Start after Stop")
 	}
 }

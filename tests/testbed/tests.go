@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// RunTests runs the tests of a package on one bed, which prepare fills before them, and
-// ends the program: it is all of a TestMain.
+// RunTests implements TestMain: it creates a bed, calls prepare, runs the tests, stops the
+// bed, and exits.
 func RunTests(m *testing.M, prepare func(context.Context, *Bed) error) {
 	flag.Parse()
 	code, err := runTests(m, prepare)
@@ -34,8 +34,8 @@ func runTests(m *testing.M, prepare func(context.Context, *Bed) error) (code int
 	return m.Run(), nil
 }
 
-// Eventually polls until check returns nil, and fails with its last error after the bound,
-// which should be generous.
+// Eventually calls check until it returns nil. After bound, which should be generous, it fails
+// the test with the last error.
 func Eventually(t testing.TB, bound time.Duration, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(bound)

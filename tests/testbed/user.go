@@ -17,79 +17,80 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// userNamespace holds the service accounts that are the bed's users.
+// userNamespace is the namespace of the service accounts of users.
 const userNamespace = "testbed-users"
 
-// A User may call the API server with its token.
+// A User is a user of the API server, authenticated by a token.
 type User struct {
-	Name  string // as the API server calls it
+	Name  string // user name in the API server
 	Token string
 }
 
-// A Grant allows something in one namespace, or everywhere if Namespace is empty.
+// A Grant grants permissions in one namespace, or in the whole cluster if Namespace is empty.
 type Grant struct {
 	Namespace string
 	Rules     []rbacv1.PolicyRule
 }
 
-// PodRules allow the verbs on pods.
+// PodRules returns rules that allow the verbs on pods.
 func PodRules(verbs ...string) []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: verbs}}
 }
 
-// NewUser makes a service account that may do what the grants say and nothing else.
-// It returns when the API server honours them. A name is used once in a cluster. The
-// token serves for 30 days.
+// NewUser creates a service account with the permissions of the grants and no others. It
+// returns when the permissions are in effect. The name must be unique in the cluster. The
+// token is valid for 30 days.
 func (c *Cluster) NewUser(ctx context.Context, name string, grants ...Grant) (User, error) {
 	user, err := c.newAccount(ctx, name)
 	if err != nil {
-		return User{}, fmt.Errorf("cannot make user %s: %w", name, err)
+		return User{}, fmt.Errorf("cannot create user %s: %w", name, err)
 	}
 	for i, grant := range grants {
 		if err := c.grant(ctx, fmt.Sprintf("testbed:%s:%d", name, i), name, grant); err != nil {
-			return User{}, fmt.Errorf("cannot make user %s: %w", name, err)
+			return User{}, fmt.Errorf("cannot create user %s: %w", name, err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err = poll(ctx, func(ctx context.Context) error { return c.honours(ctx, user, grants) })
+	err = poll(ctx, func(ctx context.Context) error { return c.checkAccess(ctx, user, grants) })
 	if err != nil {
-		return User{}, fmt.Errorf("cannot make user %s: %w", name, err)
+		return User{}, fmt.Errorf("cannot create user %s: %w", name, err)
 	}
 	return user, nil
 }
 
-// RenewUser gives a user that NewUser made another token, and returns when the API server
-// refuses the one before.
-func (c *Cluster) RenewUser(ctx context.Context, name string, before User) (User, error) {
+// RenewUser issues a new token to a user that NewUser created, and returns when the API
+// server rejects the previous token.
+func (c *Cluster) RenewUser(ctx context.Context, name string, previous User) (User, error) {
 	err := c.Client.CoreV1().ServiceAccounts(userNamespace).Delete(ctx, name, metav1.DeleteOptions{})
 	if err != nil {
-		return User{}, fmt.Errorf("cannot renew user %s: %w", name, err)
+		return User{}, fmt.Errorf("cannot renew the token of user %s: %w", name, err)
 	}
 	user, err := c.newAccount(ctx, name)
 	if err != nil {
-		return User{}, fmt.Errorf("cannot renew user %s: %w", name, err)
+		return User{}, fmt.Errorf("cannot renew the token of user %s: %w", name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err = poll(ctx, func(ctx context.Context) error { // it remembers for a while whom it has let in
+	err = poll(ctx, func(ctx context.Context) error { // the API server caches successful authentications
 		review, err := c.Client.AuthenticationV1().TokenReviews().Create(ctx,
-			&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: before.Token}}, metav1.CreateOptions{})
+			&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: previous.Token}}, metav1.CreateOptions{})
 		if err == nil && review.Status.Authenticated {
-			err = errors.New("the API server still takes the token before")
+			err = errors.New("the API server still accepts the previous token")
 		}
 		return err
 	})
 	if err != nil {
-		return User{}, fmt.Errorf("cannot renew user %s: %w", name, err)
+		return User{}, fmt.Errorf("cannot renew the token of user %s: %w", name, err)
 	}
 	return user, nil
 }
 
-// Allow lets a user that NewUser made do more.
+// Allow grants further permissions to a user that NewUser created. It can be called once per
+// user, and does not wait until the permissions are in effect.
 func (c *Cluster) Allow(ctx context.Context, name string, grant Grant) error {
 	if err := c.grant(ctx, fmt.Sprintf("testbed:%s:more", name), name, grant); err != nil {
-		return fmt.Errorf("cannot allow user %s more: %w", name, err)
+		return fmt.Errorf("cannot grant permissions to user %s: %w", name, err)
 	}
 	return nil
 }
@@ -113,7 +114,7 @@ func (c *Cluster) newAccount(ctx context.Context, name string) (User, error) {
 	return User{Name: "system:serviceaccount:" + userNamespace + ":" + name, Token: token.Status.Token}, nil
 }
 
-// grant makes a role and its binding, both named role, for the account.
+// grant creates a role and a binding for the account, both named role.
 func (c *Cluster) grant(ctx context.Context, role, account string, grant Grant) error {
 	rbac := c.Client.RbacV1()
 	meta := metav1.ObjectMeta{Name: role, Namespace: grant.Namespace}
@@ -144,8 +145,9 @@ func (c *Cluster) grant(ctx context.Context, role, account string, grant Grant) 
 	return err
 }
 
-// honours returns nil when the API server allows the user what each rule says first.
-func (c *Cluster) honours(ctx context.Context, user User, grants []Grant) error {
+// checkAccess returns nil if the API server allows the user the first verb on the first
+// resource of each rule.
+func (c *Cluster) checkAccess(ctx context.Context, user User, grants []Grant) error {
 	for _, grant := range grants {
 		for _, rule := range grant.Rules {
 			if len(rule.Verbs) == 0 || len(rule.Resources) == 0 || len(rule.APIGroups) == 0 {
@@ -163,15 +165,15 @@ func (c *Cluster) honours(ctx context.Context, user User, grants []Grant) error 
 				return err
 			}
 			if !review.Status.Allowed {
-				return errors.New("the API server does not know its rules: " + review.Status.Reason)
+				return errors.New("a permission is not in effect: " + review.Status.Reason)
 			}
 		}
 	}
 	return nil
 }
 
-// Kubeconfig writes a new kubeconfig file for the user and returns its path. An empty
-// server means the API server itself; another URL is one through which it is reached.
+// Kubeconfig writes a new kubeconfig file for the user and returns its path. server is the URL
+// of the API server, or of a forwarder to it; empty means Server.
 func (c *Cluster) Kubeconfig(user User, server string) (string, error) {
 	if server == "" {
 		server = c.Server

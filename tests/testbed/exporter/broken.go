@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Hang takes the request and never answers.
+// Hang accepts the request and never responds.
 func Hang() http.Handler {
 	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	})
 }
 
-// Stall answers the header and some samples, and then nothing more.
+// Stall sends the headers and some samples, and then nothing more.
 func Stall() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", TextFormat)
@@ -26,28 +26,28 @@ func Stall() http.Handler {
 	})
 }
 
-// Reset answers with a TCP reset instead of HTTP.
+// Reset resets the TCP connection instead of responding.
 func Reset() http.Handler { return resetAfter("") }
 
-// ResetInBody answers the header and some samples, and then a TCP reset.
+// ResetInBody sends the headers and some samples, and then resets the TCP connection.
 func ResetInBody() http.Handler {
 	return resetAfter("HTTP/1.1 200 OK\r\nContent-Type: " + TextFormat +
 		"\r\nContent-Length: 1000\r\n\r\nreset_total 1\n")
 }
 
-func resetAfter(answer string) http.Handler {
+func resetAfter(response string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
-			panic(err) // HTTP/2 is never negotiated here
+			panic(err) // cannot happen: the server does not negotiate HTTP/2
 		}
-		_, _ = conn.Write([]byte(answer))
-		_ = conn.(*net.TCPConn).SetLinger(0) // makes Close a reset
+		_, _ = conn.Write([]byte(response))
+		_ = conn.(*net.TCPConn).SetLinger(0) // so that Close resets the connection
 		_ = conn.Close()
 	})
 }
 
-// Status answers with the code and a valid body, which nobody may use.
+// Status responds with the status code and a valid body, which must be ignored.
 func Status(code int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", TextFormat)
@@ -56,24 +56,24 @@ func Status(code int) http.Handler {
 	})
 }
 
-// Redirect answers 302 to the target.
+// Redirect responds with 302 and the target as Location.
 func Redirect(target string) http.Handler { return http.RedirectHandler(target, http.StatusFound) }
 
-// HTML answers 200 with a page.
+// HTML responds with 200 and an HTML page.
 func HTML() http.Handler {
 	return constant("text/html; charset=utf-8", "<!DOCTYPE html><title>Sign in</title><p>Please sign in.\n")
 }
 
-// Garbage answers 200 and the right media type with what is no exposition, after a
-// good line.
+// Garbage responds with 200 and a valid Content-Type. The body has a valid line, followed by
+// an invalid one.
 func Garbage() http.Handler {
 	return constant(TextFormat, "garbage_total 1\n{{ this is not an exposition }}\n")
 }
 
-// BlankContentType answers with valid samples and no media type.
+// BlankContentType responds with valid samples and no Content-Type.
 func BlankContentType() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header()["Content-Type"] = nil // else the server guesses one
+		w.Header()["Content-Type"] = nil // otherwise the server detects one
 		_, _ = w.Write([]byte("untyped_total 1\n"))
 	})
 }
@@ -85,18 +85,19 @@ func constant(mediaType, body string) http.Handler {
 	})
 }
 
-// Truncated announces a longer body than it sends. What it sends ends in the middle
-// of a number, so that it reads as a whole exposition with a wrong value.
+// Truncated sends less than its Content-Length. The body ends within a number, so it is a
+// valid exposition with a wrong value.
 func Truncated() http.Handler {
-	const whole, sent = "cut_a_total 1\ncut_b_total 12345\n", "cut_a_total 1\ncut_b_total 123"
+	const complete, sent = "cut_a_total 1\ncut_b_total 12345\n", "cut_a_total 1\ncut_b_total 123"
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", TextFormat)
-		w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
+		w.Header().Set("Content-Length", strconv.Itoa(len(complete)))
 		_, _ = w.Write([]byte(sent))
 	})
 }
 
-// TruncatedChunked sends whole lines in chunks and closes before the last chunk.
+// TruncatedChunked sends complete lines with chunked encoding, and closes the connection
+// before the last chunk.
 func TruncatedChunked() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", TextFormat)
@@ -106,7 +107,7 @@ func TruncatedChunked() http.Handler {
 	})
 }
 
-// Drip sends valid samples, a byte every 100 ms, for ever.
+// Drip sends valid samples, one byte every 100 ms, without end.
 func Drip() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", TextFormat)
@@ -128,8 +129,8 @@ func Drip() http.Handler {
 	})
 }
 
-// Endless sends valid samples, each a series of its own, as fast as they are taken,
-// for ever.
+// Endless sends valid samples, each of a new series, as fast as the client reads them,
+// without end.
 func Endless() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", TextFormat)

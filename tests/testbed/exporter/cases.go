@@ -2,14 +2,14 @@ package exporter
 
 import "net/http"
 
-// A Case is one way of being broken, with a name for tests and pods.
+// A Case is one kind of broken exporter, with a name for tests and pods.
 type Case struct {
 	Name    string
 	Handler http.Handler
 }
 
-// Broken returns every way in which an answer must not be used. One more is a pod
-// whose address has no listener. Redirect points at /healthy of the same server.
+// Broken returns every kind of broken exporter. A pod without a listener is a further case.
+// The redirect refers to /healthy on the same server.
 func Broken() []Case {
 	return []Case{
 		{"hang", Hang()},

@@ -17,17 +17,17 @@ import (
 func TestReplay(t *testing.T) {
 	server := start(t, exporter.Replay([]byte("a 1\n")))
 	got := fetch(t, server, time.Second)
-	if want := (answer{200, exporter.TextFormat, "a 1\n", nil}); got != want {
+	if want := (result{200, exporter.TextFormat, "a 1\n", nil}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got := server.Requests(); got != 1 {
-		t.Errorf("%d requests", got)
+		t.Errorf("%d requests, want 1", got)
 	}
 }
 
 func TestBroken(t *testing.T) {
 	text, timeout := exporter.TextFormat, os.ErrDeadlineExceeded
-	want := map[string]answer{ // the body is its start
+	want := map[string]result{ // body is a prefix
 		"hang":               {0, "", "", timeout},
 		"stall":              {200, text, "stalled_total 1\nstalled_more", timeout},
 		"reset":              {0, "", "", syscall.ECONNRESET},
@@ -72,7 +72,7 @@ func TestZipBomb(t *testing.T) {
 	}
 	size, err := io.Copy(io.Discard, reader) // checks size and checksum
 	if err != nil || size < exporter.ZipBombSize {
-		t.Errorf("%d bytes of gzip inflate to %d, error %v", len(got.body), size, err)
+		t.Errorf("%d bytes of gzip decompress to %d, error %v", len(got.body), size, err)
 	}
 }
 
@@ -86,15 +86,15 @@ func start(t *testing.T, handler http.Handler) *exporter.Server {
 	return server
 }
 
-// An answer is what came, also if an error ended it.
-type answer struct {
-	status      int // 0 if there was no header
+// A result is the part of the response that was received, and the error if it is incomplete.
+type result struct {
+	status      int // 0 if no header was received
 	contentType string
 	body        string
 	err         error
 }
 
-func fetch(t *testing.T, server *exporter.Server, timeout time.Duration) answer {
+func fetch(t *testing.T, server *exporter.Server, timeout time.Duration) result {
 	t.Helper()
 	client := http.Client{
 		Timeout:       timeout,
@@ -103,9 +103,9 @@ func fetch(t *testing.T, server *exporter.Server, timeout time.Duration) answer 
 	}
 	response, err := client.Get("http://" + server.Address())
 	if err != nil {
-		return answer{err: err}
+		return result{err: err}
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header.Get("Content-Type"), string(body), err}
+	return result{response.StatusCode, response.Header.Get("Content-Type"), string(body), err}
 }

@@ -5,10 +5,11 @@ import (
 	"strconv"
 )
 
-// TextFormat is the media type of text 0.0.4 as exporters send it.
+// TextFormat is the Content-Type of the text format 0.0.4, as exporters send it.
 const TextFormat = "text/plain; version=0.0.4; charset=utf-8"
 
-// Replay answers with the body as text 0.0.4. The body must not be modified afterwards.
+// Replay responds with the body, in the text format 0.0.4. The caller must not modify the
+// body afterwards.
 func Replay(body []byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", TextFormat)
@@ -17,5 +18,5 @@ func Replay(body []byte) http.Handler {
 	})
 }
 
-// Empty answers 200 with no body, which is a valid exposition of nothing.
+// Empty responds with 200 and an empty body, which is a valid exposition without samples.
 func Empty() http.Handler { return Replay(nil) }

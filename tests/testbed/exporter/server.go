@@ -1,5 +1,5 @@
-// Package exporter serves what pods of a test answer: good bodies, and each way of
-// being broken. It knows HTTP and nothing of Kubernetes or of the product.
+// Package exporter provides exporters for the pods of tests: healthy ones, and every kind of
+// broken ones. It does not depend on Kubernetes or on the product.
 package exporter
 
 import (
@@ -21,14 +21,14 @@ type Server struct {
 	listener net.Listener
 	requests atomic.Int64
 
-	mu      sync.Mutex     // guards closed, and that no handler is added once it is set
+	mu      sync.Mutex     // guards closed; no handler is added to running once closed is set
 	running sync.WaitGroup // handlers and the accept loop
 	closed  bool
 }
 
-// Start serves the handler at address, host:port with port 0 for a free one. Use the
-// pod's own address as the host. Only for thousands of pods listen on 0.0.0.0, which
-// answers at every address of 127.0.0.0/8 and unfortunately to the network as well.
+// Start serves the handler on address, which is host:port. Port 0 selects a free port. Use
+// the pod's address as the host. Listen on 0.0.0.0 only for thousands of pods: it includes
+// all addresses of 127.0.0.0/8, but also the network.
 func Start(address string, handler http.Handler) (*Server, error) {
 	return start(address, handler, nil)
 }
@@ -56,7 +56,7 @@ func start(address string, handler http.Handler, secured *tls.Config) (*Server, 
 	served := listener
 	if secured != nil {
 		served = tls.NewListener(listener, secured)
-		s.server.ErrorLog = log.New(io.Discard, "", 0) // clients may refuse the certificate
+		s.server.ErrorLog = log.New(io.Discard, "", 0) // clients may reject the certificate
 	}
 	s.running.Go(func() {
 		if err := s.server.Serve(served); !errors.Is(err, http.ErrServerClosed) {
@@ -66,7 +66,7 @@ func start(address string, handler http.Handler, secured *tls.Config) (*Server, 
 	return s, nil
 }
 
-// enter counts a handler in, unless the server is being closed.
+// enter registers a running handler. It returns false if the server is closed.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,20 +76,20 @@ func (s *Server) enter() bool {
 	return !s.closed
 }
 
-// Address is the host and port that the server listens at.
+// Address returns the host:port on which the server listens.
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
-// Port is the port that the server listens at.
+// Port returns the port on which the server listens.
 func (s *Server) Port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 
-// Requests is the number of requests so far.
+// Requests returns the number of requests so far.
 func (s *Server) Requests() int { return int(s.requests.Load()) }
 
-// Close ends all connections and returns when no handler runs.
+// Close closes all connections, and returns when all handlers have returned.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	_ = s.server.Close() // its error is the listener's second close
+	_ = s.server.Close() // the error is that of closing the listener twice
 	s.running.Wait()
 }

@@ -10,12 +10,11 @@ import (
 	"strconv"
 )
 
-// ZipBombSize is what the body of ZipBomb inflates to at least.
+// ZipBombSize is the minimum decompressed size of the body of ZipBomb, in bytes.
 const ZipBombSize = 1 << 30
 
-// ZipBomb answers about a megabyte of gzip that inflates to a gigabyte of valid
-// samples, each a series of its own with a label value of a megabyte. It sends gzip
-// whether it was asked for or not.
+// ZipBomb responds with about 1 MB of gzip that decompresses to 1 GB of valid samples, each
+// of a different series with a label value of 1 MB. It ignores Accept-Encoding.
 func ZipBomb() http.Handler {
 	body := zipBomb()
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -26,8 +25,8 @@ func ZipBomb() http.Handler {
 	})
 }
 
-// zipBomb joins pieces that were deflated once each; deflating the whole gigabyte
-// takes seconds.
+// zipBomb compresses the padding once and repeats the compressed block, because compressing
+// 1 GB takes seconds.
 func zipBomb() []byte {
 	const lines = 1024
 	padding := bytes.Repeat([]byte("a"), ZipBombSize/lines)
@@ -55,7 +54,8 @@ func zipBomb() []byte {
 	return body.Bytes()
 }
 
-// stored is plain as one uncompressed block of deflate, RFC 1951; at most 64 KiB.
+// stored returns plain as a stored (uncompressed) DEFLATE block, RFC 1951. plain must be
+// smaller than 64 KiB.
 func stored(plain []byte) []byte {
 	size := uint16(len(plain))
 	block := []byte{0}
@@ -64,8 +64,8 @@ func stored(plain []byte) []byte {
 	return append(block, plain...)
 }
 
-// deflated ends at a byte boundary and refers to nothing before itself. The last one
-// of a stream ends it.
+// deflated returns plain as DEFLATE blocks that end at a byte boundary and do not refer to
+// preceding blocks. last marks the end of the stream.
 func deflated(plain []byte, last bool) []byte {
 	var out bytes.Buffer
 	writer, err := flate.NewWriter(&out, flate.BestCompression)
@@ -78,7 +78,7 @@ func deflated(plain []byte, last bool) []byte {
 		err = writer.Flush()
 	}
 	if err != nil {
-		panic(err) // a constant level and a buffer
+		panic(err) // cannot happen: the level is valid, and writes to a buffer do not fail
 	}
 	return out.Bytes()
 }
