@@ -16,8 +16,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 )
 
-// targetLabels are those of the target of a body. The first come with an exposed name
-// that collides with them in some seed.
+// targetLabels returns the labels of the target of body i. Labels of the first targets
+// collide with labels in some seeds.
 func targetLabels(i int) []exposition.Label {
 	switch i {
 	case 0:
@@ -39,13 +39,13 @@ func promLabels(l []exposition.Label) labels.Labels {
 	return b.Labels()
 }
 
-// farFuture is a timestamp that seconds in a float may not tell exactly.
+// farFuture matches timestamps that a float64, in seconds, may not represent exactly.
 var farFuture = regexp.MustCompile(`[0-9]{16}`)
 
-// isDeliberate says whether a body is treated otherwise than by Prometheus on
-// purpose: a NUL byte can end Prometheus's parse of text in silence, blanks before a
-// name become part of it there, timestamps in the far future are lost, and
-// OpenMetrics must be valid UTF-8 throughout.
+// isDeliberate reports whether this project deliberately parses a body differently from
+// Prometheus. In Prometheus's parser, a NUL byte can end the parsing of text without an
+// error, blanks before a name become part of the name, timestamps in the far future lose
+// precision, and OpenMetrics may contain invalid UTF-8.
 func isDeliberate(b Body) bool {
 	if b.ContentType == Protobuf {
 		return false
@@ -54,7 +54,7 @@ func isDeliberate(b Body) bool {
 		return true
 	}
 	if b.ContentType != TextFormat {
-		return !utf8.Valid(b.Text) // in the name of an exemplar's label
+		return !utf8.Valid(b.Text) // in the label name of an exemplar
 	}
 	for l := range bytes.Lines(b.Text) {
 		if l[0] == ' ' || l[0] == '\t' {
@@ -64,21 +64,21 @@ func isDeliberate(b Body) bool {
 	return false
 }
 
-// Body is what a target answers.
+// Body is the response of a target.
 type Body struct {
 	Text        []byte
 	ContentType string
 }
 
-// Check merges the bodies, one a target, in each format, and compares with
+// Check merges the bodies, one per target, into each format, and compares the result with
 // Prometheus.
 func Check(t testing.TB, bodies ...Body) {
 	t.Helper()
 	check(t, bodies, false)
 }
 
-// CheckWithTypes compares the types of the series too, which bodies made by nobody
-// may get wrong.
+// CheckWithTypes also compares the types of the series, which can be wrong in generated
+// bodies.
 func CheckWithTypes(t testing.TB, bodies ...Body) {
 	t.Helper()
 	check(t, bodies, true)
@@ -86,16 +86,16 @@ func CheckWithTypes(t testing.TB, bodies ...Body) {
 
 func check(t testing.TB, bodies []Body, checkTypes bool) {
 	t.Helper()
-	for answerType, accept := range map[string]string{
+	for responseType, accept := range map[string]string{
 		TextFormat:  "text/plain;version=1.0.0;escaping=allow-utf-8",
 		OpenMetrics: "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
 		Protobuf:    Protobuf + ";escaping=allow-utf-8",
 	} {
-		checkFormat(t, exposition.Negotiate(accept), answerType, bodies, checkTypes)
+		checkFormat(t, exposition.Negotiate(accept), responseType, bodies, checkTypes)
 	}
 }
 
-func checkFormat(t testing.TB, format exposition.Format, answerType string, bodies []Body, checkTypes bool) {
+func checkFormat(t testing.TB, format exposition.Format, responseType string, bodies []Body, checkTypes bool) {
 	t.Helper()
 	var parts, fastParts []exposition.Part
 	var want []series
@@ -107,7 +107,7 @@ func checkFormat(t testing.TB, format exposition.Format, answerType string, bodi
 		fast := readTwice(t, reader, b, opts, err)
 		var syntax *exposition.SyntaxError
 		if err != nil && !errors.As(err, &syntax) {
-			t.Fatalf("body %d: error of another kind: %v", i, err)
+			t.Fatalf("body %d: error %v, want a SyntaxError", i, err)
 		}
 		if err == nil {
 			parts = append(parts, exposition.Part{Labels: l, Up: true, HasUp: true, Body: parsed})
@@ -118,44 +118,44 @@ func checkFormat(t testing.TB, format exposition.Format, answerType string, bodi
 		}
 		theirs, theirErr := parse(b.Text, b.ContentType)
 		if err != nil && b.ContentType == Protobuf {
-			continue // our decoder is stricter; see TestProtobuf
+			continue // the proxy's decoder is stricter; see TestProtobuf
 		}
 		if (err == nil) != (theirErr == nil) {
-			t.Fatalf("body %d, %s: we say %v, Prometheus says %v\n%q", i, b.ContentType, err, theirErr, b.Text)
+			t.Fatalf("body %d, %s: the proxy returns error %v, Prometheus returns %v\n%q", i, b.ContentType, err, theirErr, b.Text)
 		}
 		if err == nil {
-			want = append(want, expected(theirs, b.ContentType, promLabels(targetLabels(i)), answerType)...)
+			want = append(want, expected(theirs, b.ContentType, promLabels(targetLabels(i)), responseType)...)
 		}
 	}
-	answer := writeTwice(t, format, parts)
-	if other := writeTwice(t, format, fastParts); !bytes.Equal(answer, other) {
-		t.Fatalf("the engines differ: the reference says\n%s\nthe other\n%s", answer, other)
+	response := writeTwice(t, format, parts)
+	if other := writeTwice(t, format, fastParts); !bytes.Equal(response, other) {
+		t.Fatalf("the engines differ: the reference engine results in\n%s\nthe fast engine in\n%s", response, other)
 	}
 	exposition.Merge(format, fastParts).Release()
-	merged, err := parse(answer, answerType)
+	merged, err := parse(response, responseType)
 	if err != nil {
-		t.Fatalf("Prometheus refuses the answer: %v\n%s", err, answer)
+		t.Fatalf("Prometheus rejects the response: %v\n%s", err, response)
 	}
-	if answerType != Protobuf {
-		if err := checkStrict(answer, answerType); err != nil {
-			t.Fatalf("%v\n%s", err, answer)
+	if responseType != Protobuf {
+		if err := checkStrict(response, responseType); err != nil {
+			t.Fatalf("%v\n%s", err, response)
 		}
 	}
 	isOther := func(b Body) bool {
-		// What comes in protobuf for an answer in lines is written by another library.
-		return isDeliberate(b) || answerType != Protobuf && b.ContentType == Protobuf
+		// Protobuf bodies that are converted to a text format are written by another library.
+		return isDeliberate(b) || responseType != Protobuf && b.ContentType == Protobuf
 	}
 	if slices.ContainsFunc(bodies, isOther) {
 		return
 	}
-	compare(t, merged, want, answer)
+	compare(t, merged, want, response)
 	if checkTypes {
 		compareTypes(t, merged, want, exposition.Merge(format, parts).Conflicts())
 	}
 }
 
-// readTwice reads a body with the fast engine, which knows its shapes the second
-// time. It must say what the reference says.
+// readTwice reads a body twice with the fast engine, which knows the shapes of the body the
+// second time. The error must be that of the reference engine.
 func readTwice(t testing.TB, reader *exposition.Reader, b Body, opts exposition.Options, want error) *exposition.Body {
 	t.Helper()
 	var body *exposition.Body
@@ -163,14 +163,14 @@ func readTwice(t testing.TB, reader *exposition.Reader, b Body, opts exposition.
 		var err error
 		body, err = reader.Read(bytes.NewReader(b.Text), opts)
 		if fmt.Sprint(err) != fmt.Sprint(want) {
-			t.Fatalf("the engines differ: the reference says %v, the other %v\n%q", want, err, b.Text)
+			t.Fatalf("the engines differ: the reference engine returns error %v, the fast engine %v\n%q", want, err, b.Text)
 		}
 	}
 	return body
 }
 
-// compare wants the same series, in any order.
-func compare(t testing.TB, got, want []series, answer []byte) {
+// compare checks that got and want have the same series, in any order.
+func compare(t testing.TB, got, want []series, response []byte) {
 	t.Helper()
 	lines := func(all []series) []string {
 		var lines []string
@@ -180,8 +180,8 @@ func compare(t testing.TB, got, want []series, answer []byte) {
 		slices.Sort(lines)
 		return lines
 	}
-	have, need := lines(got), lines(want)
-	if slices.Equal(have, need) {
+	gotLines, wantLines := lines(got), lines(want)
+	if slices.Equal(gotLines, wantLines) {
 		return
 	}
 	isIn := func(list []string) func(string) bool {
@@ -190,12 +190,12 @@ func compare(t testing.TB, got, want []series, answer []byte) {
 			return found
 		}
 	}
-	t.Fatalf("answer differs:\nlacks   %.5000q\nhas too %.5000q\n\n%.20000s",
-		slices.DeleteFunc(slices.Clone(need), isIn(have)), slices.DeleteFunc(slices.Clone(have), isIn(need)), answer)
+	t.Fatalf("the response differs:\nmissing    %.5000q\nunexpected %.5000q\n\n%.20000s",
+		slices.DeleteFunc(slices.Clone(wantLines), isIn(gotLines)), slices.DeleteFunc(slices.Clone(gotLines), isIn(wantLines)), response)
 }
 
-// compareTypes wants each series to have the type that it has alone, but for those
-// that targets disagree on.
+// compareTypes checks that the merge preserves the type of each series, unless the types of
+// targets conflict.
 func compareTypes(t testing.TB, got, want []series, conflicts []exposition.Conflict) {
 	t.Helper()
 	types := map[string]model.MetricType{}
@@ -216,18 +216,18 @@ func compareTypes(t testing.TB, got, want []series, conflicts []exposition.Confl
 	}
 }
 
-// writeTwice writes the answer, and fails if the same parts give other bytes.
+// writeTwice merges and writes the parts twice, and fails if the results differ.
 func writeTwice(t testing.TB, format exposition.Format, parts []exposition.Part) []byte {
 	t.Helper()
-	var answer, again bytes.Buffer
-	if _, err := exposition.Merge(format, parts).WriteTo(&answer); err != nil {
+	var response, again bytes.Buffer
+	if _, err := exposition.Merge(format, parts).WriteTo(&response); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := exposition.Merge(format, parts).WriteTo(&again); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(answer.Bytes(), again.Bytes()) {
-		t.Fatal("the same parts gave other bytes")
+	if !bytes.Equal(response.Bytes(), again.Bytes()) {
+		t.Fatal("two merges of the same parts differ")
 	}
-	return answer.Bytes()
+	return response.Bytes()
 }

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// seeds are bodies that found something, or that a person thought of.
+// seeds returns handwritten bodies and bodies that have revealed bugs.
 func seeds(tb testing.TB) []Body {
 	var all []Body
-	corpus := os.Getenv("EXPOSITION_CORPUS") // public parser test data, where there is a copy
+	corpus := os.Getenv("EXPOSITION_CORPUS") // optional directory with test data of public parsers
 	for pattern, contentType := range map[string]string{
 		"../../../proxy/exposition/testdata/bodies/*.txt": TextFormat,
 		"../../../proxy/exposition/testdata/bodies/*.om":  OpenMetrics,
@@ -32,13 +32,13 @@ func seeds(tb testing.TB) []Body {
 	return append(all, protobufBodies(tb)...)
 }
 
-func TestEachBodyAlone(t *testing.T) {
+func TestSingleBodies(t *testing.T) {
 	for _, b := range seeds(t) {
 		Check(t, b)
 	}
 }
 
-func TestBodiesTogether(t *testing.T) {
+func TestCombinedBodies(t *testing.T) {
 	all := seeds(t)
 	for i, a := range all {
 		Check(t, a, all[(i+1)%len(all)], a, all[(i*7)%len(all)])

@@ -1,6 +1,6 @@
-// Package differential holds this project's parser and merge against
-// Prometheus's own parser: what one accepts the other accepts, and every series
-// of every body stands in the answer, with its value, timestamp and type.
+// Package differential compares this project's parser and merge with Prometheus's own
+// parser: both must accept the same bodies, and the merged exposition must contain every
+// series of every body, with its value, timestamp and type.
 package differential
 
 import (
@@ -19,17 +19,17 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 )
 
-// Content-Types of bodies and answers.
+// Content-Types of bodies and responses.
 const (
 	TextFormat  = "text/plain; version=0.0.4; charset=utf-8"
 	OpenMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 	Protobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
 
-// series is one sample as Prometheus sees it before it adds a target's labels.
+// series is a sample as Prometheus parses it, before it adds target labels.
 type series struct {
-	labels    labels.Labels // without those of empty value
-	value     string        // bits, or a native histogram
+	labels    labels.Labels // without empty labels
+	value     string        // the bits of the float, or a native histogram
 	ts        *int64        // nil if there is none
 	exemplars []string
 	typ       model.MetricType // as Prometheus stores it
@@ -44,8 +44,8 @@ func (s series) key() string {
 
 func (s series) String() string { return fmt.Sprintf("%s=%s %q", s.key(), s.value, s.exemplars) }
 
-// parse reads an exposition as a Prometheus scrape does: the parser, then the
-// checks of the scrape loop and of the TSDB head that fail the whole scrape.
+// parse parses an exposition like a scrape of Prometheus: with its parser, and with those
+// checks of the scrape loop and the TSDB head that fail the whole scrape.
 func parse(body []byte, contentType string) ([]series, error) {
 	if len(body) == 0 {
 		return nil, nil
@@ -105,15 +105,14 @@ func parse(body []byte, contentType string) ([]series, error) {
 			return nil, fmt.Errorf("invalid name in %s", l)
 		}
 		if name, dup := s.labels.HasDuplicateLabelNames(); dup {
-			return nil, fmt.Errorf("label %s twice", name)
+			return nil, fmt.Errorf("duplicate label %s", name)
 		}
 		all = append(all, s)
 	}
 }
 
-// withTargetLabels does what Prometheus does with target labels under
-// honor_labels: false (scrape.go mutateSampleLabels and
-// resolveConflictingExposedLabels).
+// withTargetLabels adds target labels as Prometheus does with honor_labels: false
+// (mutateSampleLabels and resolveConflictingExposedLabels in scrape.go).
 func withTargetLabels(l, target labels.Labels) labels.Labels {
 	b := labels.NewBuilder(l)
 	var conflicting []labels.Label
@@ -134,11 +133,11 @@ func withTargetLabels(l, target labels.Labels) labels.Labels {
 	return b.Labels()
 }
 
-// expected is what an answer must hold of one target: its own up, and all that it
-// exposed but for duplicates, of which the first wins. An answer in text has no
-// exemplars and no timestamps before 1970; what comes as lines loses its exemplars in
-// protobuf, and a timestamp of 0 cannot be told there.
-func expected(body []series, bodyType string, target labels.Labels, answerType string) []series {
+// expected returns the series of one target that a response must contain: its up, and all
+// samples that it exposed, except for duplicates, of which the first is kept. A response in
+// the text format has no exemplars and no timestamps before 1970. In a protobuf response,
+// samples from text bodies have no exemplars, and a timestamp of 0 cannot be represented.
+func expected(body []series, bodyType string, target labels.Labels, responseType string) []series {
 	seen := map[string]bool{}
 	var want []series
 	up := withTargetLabels(labels.FromStrings(model.MetricNameLabel, "up"), target)
@@ -148,28 +147,28 @@ func expected(body []series, bodyType string, target labels.Labels, answerType s
 		if labels.Equal(s.labels, up) || seen[s.key()] {
 			continue
 		}
-		if answerType == TextFormat || answerType == Protobuf && bodyType != Protobuf {
+		if responseType == TextFormat || responseType == Protobuf && bodyType != Protobuf {
 			s.exemplars = nil
 		}
-		if answerType == Protobuf && s.ts != nil && *s.ts == 0 {
-			continue // 0 would be none there
+		if responseType == Protobuf && s.ts != nil && *s.ts == 0 {
+			continue // 0 means no timestamp
 		}
-		if answerType == TextFormat {
+		if responseType == TextFormat {
 			if s.ts != nil && *s.ts < 0 {
 				continue
 			}
 		}
 		seen[s.key()] = true
-		if bodyType != answerType {
-			s.typ = "" // may become another
+		if bodyType != responseType {
+			s.typ = "" // the conversion may change the type
 		}
 		want = append(want, s)
 	}
 	return want
 }
 
-// isPartOf says whether Prometheus takes a series for one of a family (scrape.go
-// isSeriesPartOfFamily), and so gives it the family's type.
+// isPartOf reports whether Prometheus considers a series part of a family and assigns the
+// family's type to it (isSeriesPartOfFamily in scrape.go).
 func isPartOf(name, family string, typ model.MetricType) bool {
 	suffixes := map[model.MetricType][]string{
 		model.MetricTypeCounter:        {"_total"},

@@ -11,20 +11,20 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 )
 
-// What is well-formed is accepted or refused as Prometheus does.
+// TestProtobuf checks that the proxy and Prometheus accept the same bodies.
 func TestProtobuf(t *testing.T) {
 	for _, b := range protobufBodies(t) {
 		_, theirs := parse(b.Text, Protobuf)
 		for _, accept := range []string{"", OpenMetrics, Protobuf} {
 			_, err := exposition.Read(bytes.NewReader(b.Text), exposition.Options{Format: exposition.Negotiate(accept), ContentType: Protobuf})
 			if (err == nil) != (theirs == nil) {
-				t.Errorf("for %q: we say %v, Prometheus says %v\n%q", accept, err, theirs, b.Text)
+				t.Errorf("for Accept %q: the proxy returns error %v, Prometheus returns %v\n%q", accept, err, theirs, b.Text)
 			}
 		}
 	}
 }
 
-// protobufBodies are bodies in protobuf, as text that a person can read.
+// protobufBodies returns protobuf bodies. They are written here in the protobuf text format.
 func protobufBodies(tb testing.TB) []Body {
 	tb.Helper()
 	var all []Body

@@ -12,28 +12,28 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 )
 
-// strict checks what Prometheus lets pass and other parsers do not: one TYPE and at
-// most one HELP and UNIT a family, before its samples; the samples of a family in one
-// group and, in OpenMetrics, those of one metric too; no family with the name of
-// another's samples.
+// strict checks rules that Prometheus does not enforce but other parsers do. Each family has
+// one TYPE and at most one HELP and one UNIT, before its samples. The samples of a family
+// are in one group; in OpenMetrics those of a metric as well. No family has the name of
+// another family's samples.
 type strict struct {
 	isOpenMetrics bool
-	types         map[string]model.MetricType // of the families so far
-	said          map[string]bool             // kinds of metadata and names
+	types         map[string]model.MetricType // by family, so far
+	seenMetadata  map[string]bool             // by kind of metadata and name
 	hasSamples    map[string]bool
-	family        string // of the group
+	family        string // of the current group
 	ended         map[string]bool
-	metric        string // of the group
+	metric        string // of the current group
 	endedMetrics  map[string]bool
 }
 
-func checkStrict(answer []byte, contentType string) error {
-	p, err := textparse.New(slices.Clone(answer), contentType, nil, textparse.ParserOptions{})
+func checkStrict(response []byte, contentType string) error {
+	p, err := textparse.New(slices.Clone(response), contentType, nil, textparse.ParserOptions{})
 	if err != nil {
 		return err
 	}
 	c := &strict{
-		isOpenMetrics: contentType == OpenMetrics, types: map[string]model.MetricType{}, said: map[string]bool{},
+		isOpenMetrics: contentType == OpenMetrics, types: map[string]model.MetricType{}, seenMetadata: map[string]bool{},
 		hasSamples: map[string]bool{}, ended: map[string]bool{}, endedMetrics: map[string]bool{},
 	}
 	for {
@@ -66,28 +66,29 @@ func checkStrict(answer []byte, contentType string) error {
 	}
 }
 
-// unescaped is a name in metadata, which Prometheus's parser gives as it stands there.
+// unescaped unescapes a name in metadata, which Prometheus's parser returns without
+// unescaping it.
 func unescaped(name []byte) string {
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\n`, "\n").Replace(string(name))
 }
 
 func (c *strict) metadata(kind, name string) error {
-	if key := kind + " " + name; c.said[key] {
-		return fmt.Errorf("second %s of %s", kind, name)
-	} else if c.said[key] = true; c.hasSamples[name] {
+	if key := kind + " " + name; c.seenMetadata[key] {
+		return fmt.Errorf("duplicate %s of %s", kind, name)
+	} else if c.seenMetadata[key] = true; c.hasSamples[name] {
 		return fmt.Errorf("%s of %s after its samples", kind, name)
 	}
 	return c.enter(name)
 }
 
-// enter begins a group, or goes on in it.
+// enter starts a new group unless family is the current one.
 func (c *strict) enter(family string) error {
 	if family == c.family {
 		return nil
 	}
 	c.ended[c.family] = true
 	if c.ended[family] {
-		return fmt.Errorf("family %s stands in two groups", family)
+		return fmt.Errorf("family %s is in two groups", family)
 	}
 	c.family, c.metric = family, ""
 	clear(c.endedMetrics)
@@ -98,7 +99,7 @@ func (c *strict) sample(l labels.Labels) error {
 	name := l.Get(model.MetricNameLabel)
 	typ, ok := c.types[c.family]
 	if !ok || !slices.Contains(sampleNames(c.family, typ, c.isOpenMetrics), name) {
-		return fmt.Errorf("sample %s stands in the group of %s", l, c.family)
+		return fmt.Errorf("sample %s is in the group of %s", l, c.family)
 	}
 	c.hasSamples[c.family] = true
 	if !c.isOpenMetrics {
@@ -108,14 +109,14 @@ func (c *strict) sample(l labels.Labels) error {
 	if metric != c.metric {
 		c.endedMetrics[c.metric] = true
 		if c.endedMetrics[metric] && c.metric != "" {
-			return fmt.Errorf("metric %s%s stands in two groups", c.family, metric)
+			return fmt.Errorf("metric %s%s is in two groups", c.family, metric)
 		}
 		c.metric = metric
 	}
 	return nil
 }
 
-// partLabel is the label that tells the samples of one metric apart.
+// partLabel returns the name of the label that distinguishes the samples of one metric.
 func partLabel(family string, typ model.MetricType) string {
 	switch typ {
 	case model.MetricTypeHistogram, model.MetricTypeGaugeHistogram:
@@ -129,7 +130,7 @@ func partLabel(family string, typ model.MetricType) string {
 	}
 }
 
-// sampleNames are the names that samples of a family may have.
+// sampleNames returns the names that samples of a family may have.
 func sampleNames(family string, typ model.MetricType, isOpenMetrics bool) []string {
 	suffixes := map[model.MetricType]string{
 		model.MetricTypeHistogram: "_bucket _sum _count", model.MetricTypeSummary: "_sum _count",
