@@ -18,19 +18,19 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// bound is for all that is waited for, on a busy machine.
+// bound is the timeout of every wait, for a busy machine.
 const bound = time.Minute
 
 // daemon is a running Pebble.
 type daemon struct {
 	process *testbed.Process
 	client  *client.Client
-	socket  string // of its API
-	health  string // the address of --http
+	socket  string // path of the API's socket
+	health  string // URL of the health endpoint of --http
 }
 
-// startJuju starts Pebble as Juju does with the container of a charm: in a directory of
-// its own, to which the rock's layers are copied, and without starting any service.
+// startJuju starts Pebble as Juju does in a container of a charm: in a separate directory, to
+// which Pebble copies the rock's layers, and without starting services.
 func startJuju(t *testing.T, p pebble, env map[string]string) *daemon {
 	t.Helper()
 	port := freePort(t)
@@ -43,14 +43,14 @@ func startJuju(t *testing.T, p pebble, env map[string]string) *daemon {
 	return d
 }
 
-// startRock starts Pebble as the rock's entrypoint does.
+// startRock starts Pebble like the entrypoint of the rock.
 func startRock(t *testing.T, p pebble, env map[string]string) *daemon {
 	t.Helper()
 	env = with(env, readRock(t).Environment, map[string]string{"PEBBLE": rockDir(t), "PEBBLE_SOCKET": filepath.Join(socketDir(t), "s")})
 	return startPebble(t, p, env, "enter")
 }
 
-// startPebble starts a daemon that ends with the test, and waits for its API.
+// startPebble starts a daemon, which is stopped when the test ends, and waits for its API.
 func startPebble(t *testing.T, p pebble, env map[string]string, args ...string) *daemon {
 	t.Helper()
 	env = with(map[string]string{
@@ -80,7 +80,7 @@ func startPebble(t *testing.T, p pebble, env map[string]string, args ...string) 
 	d := &daemon{process: process, client: c, socket: env["PEBBLE_SOCKET"]}
 	eventually(t, func() error {
 		select {
-		case <-process.Exited(): // a test may want that
+		case <-process.Exited(): // some tests expect that
 			return nil
 		default:
 			_, err := c.SysInfo()
@@ -90,18 +90,19 @@ func startPebble(t *testing.T, p pebble, env map[string]string, args ...string) 
 	return d
 }
 
-// rockDir makes a directory as /var/lib/pebble/default is in the rock.
+// rockDir creates a directory with the content of /var/lib/pebble/default in the rock.
 func rockDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	layer := filepath.Join(dir, "layers", "001-rockcraft-metrics-proxy.yaml") // as rockcraft calls it
+	layer := filepath.Join(dir, "layers", "001-rockcraft-metrics-proxy.yaml") // the name that rockcraft uses
 	if err := errors.Join(os.Mkdir(filepath.Dir(layer), 0o700), os.WriteFile(layer, []byte(rockLayer(t)), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-// socketDir makes a directory whose name is short, as those of sockets must be.
+// socketDir creates a directory with a short path, because the length of socket paths is
+// limited.
 func socketDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(shared.bed.Dir, "s")
@@ -111,7 +112,7 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// addLayer does what a charm's add_layer(..., combine=True) does.
+// addLayer adds a layer like add_layer(..., combine=True) in a charm.
 func (d *daemon) addLayer(t *testing.T, layer string) {
 	t.Helper()
 	err := d.client.AddLayer(&client.AddLayerOptions{Combine: true, Label: "metrics-proxy", LayerData: []byte(layer)})
@@ -120,7 +121,7 @@ func (d *daemon) addLayer(t *testing.T, layer string) {
 	}
 }
 
-// configure adds the layer of a charm and replans; the error is that of the change.
+// configure adds the layer of a charm and replans. It returns the error of the change.
 func (d *daemon) configure(t *testing.T, layer string) error {
 	t.Helper()
 	d.addLayer(t, layer)
@@ -131,7 +132,7 @@ func (d *daemon) configure(t *testing.T, layer string) error {
 	return d.wait(t, id)
 }
 
-// wait returns the error of a change when the change is done.
+// wait waits until a change is done, and returns its error.
 func (d *daemon) wait(t *testing.T, id string) error {
 	t.Helper()
 	change, err := d.client.WaitChange(id, &client.WaitChangeOptions{Timeout: bound})
@@ -152,12 +153,12 @@ func (d *daemon) service(t *testing.T) *client.ServiceInfo {
 	t.Helper()
 	services, err := d.client.Services(&client.ServicesOptions{})
 	if err != nil || len(services) != 1 || services[0].Name != service {
-		t.Fatalf("services %v, error %v: want %s alone", services, err, service)
+		t.Fatalf("services %v, error %v: want only %s", services, err, service)
 	}
 	return services[0]
 }
 
-// starts is how often the service was started.
+// starts returns how often the service was started.
 func (d *daemon) starts() int {
 	return strings.Count(d.process.Stderr()+d.process.Stdout(), `Service "`+service+`" starting`)
 }
@@ -171,7 +172,7 @@ func (d *daemon) check(t *testing.T, name string) *client.CheckInfo {
 	return checks[0]
 }
 
-// runCheck has the check run now, and returns why it failed.
+// runCheck runs the check immediately, and returns its error.
 func (d *daemon) runCheck(t *testing.T, name string) error {
 	t.Helper()
 	result, err := d.client.RefreshCheck(&client.RefreshCheckOptions{Name: name})
@@ -184,7 +185,7 @@ func (d *daemon) runCheck(t *testing.T, name string) error {
 	return nil
 }
 
-// wantCheck runs the check whether the program answers until its status is as wanted.
+// wantCheck runs the rock's health check until it has the status.
 func (d *daemon) wantCheck(t *testing.T, status client.CheckStatus) {
 	t.Helper()
 	d.wantCheckOf(t, service, status)
@@ -201,13 +202,13 @@ func (d *daemon) wantCheckOf(t *testing.T, name string, status client.CheckStatu
 	})
 }
 
-// wantEnd waits until Pebble ends, with the exit code.
-func (d *daemon) wantEnd(t *testing.T, want int) {
+// wantExit waits until Pebble exits, and checks the exit code.
+func (d *daemon) wantExit(t *testing.T, want int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
 	if code, err := d.process.Wait(ctx); err != nil || code != want {
-		t.Errorf("exit code of Pebble is %d, error %v: want %d", code, err, want)
+		t.Errorf("Pebble exited with code %d, error %v, want %d", code, err, want)
 	}
 }
 
@@ -218,7 +219,7 @@ func (d *daemon) signal(t *testing.T, name string) {
 	}
 }
 
-// wantHealth asks for a level as the kubelet does.
+// wantHealth checks the status of the health endpoint, which the kubelet probes, for a level.
 func (d *daemon) wantHealth(t *testing.T, level string, want int) {
 	t.Helper()
 	status, body, err := get(t.Context(), d.health+"?level="+level)
@@ -227,7 +228,7 @@ func (d *daemon) wantHealth(t *testing.T, level string, want int) {
 	}
 }
 
-// logs is what the service has logged.
+// logs returns the log of the service.
 func (d *daemon) logs(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
@@ -250,7 +251,7 @@ func freePort(t *testing.T) int {
 	return port
 }
 
-// with returns all variables; the later ones win.
+// with merges the variables. Later ones take precedence.
 func with(all ...map[string]string) map[string]string {
 	merged := map[string]string{}
 	for _, one := range all {
@@ -259,7 +260,8 @@ func with(all ...map[string]string) map[string]string {
 	return merged
 }
 
-// eventually polls until check returns nil, and fails with its last error.
+// eventually calls check until it returns nil. After bound it fails the test with the last
+// error.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
 	testbed.Eventually(t, bound, check)

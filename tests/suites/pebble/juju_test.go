@@ -9,9 +9,10 @@ import (
 	"github.com/canonical/pebble/client"
 )
 
-// TestNothingRunsUntilConfigured: Juju's Pebble takes the rock's layer and waits for a
-// charm, and while it waits Juju must not think that the container is dead.
-func TestNothingRunsUntilConfigured(t *testing.T) {
+// TestServiceWaitsForConfiguration checks that Juju's Pebble loads the rock's layer and does
+// not start the service until a charm configures it. Until then the container must count as
+// alive, so that Juju does not restart it.
+func TestServiceWaitsForConfiguration(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		d := startJuju(t, p, map[string]string{"PORT": strconv.Itoa(freePort(t))})
 		if s := d.service(t); s.Current != client.StatusInactive || s.Startup != client.StartupEnabled {
@@ -23,16 +24,16 @@ func TestNothingRunsUntilConfigured(t *testing.T) {
 		d.wantHealth(t, "ready", http.StatusOK)
 		d.wantHealth(t, "", http.StatusBadGateway)
 
-		d.addLayer(t, "checks: {metrics-proxy: {override: merge, level: alive}}") // as it must not be
+		d.addLayer(t, "checks: {metrics-proxy: {override: merge, level: alive}}") // the level that the rock's check must not have
 		d.wantCheck(t, client.CheckStatusDown)
 		d.wantHealth(t, "alive", http.StatusBadGateway)
 		if d.starts() != 0 {
-			t.Error("the service was started")
+			t.Error("the service was started before it was configured")
 		}
 	})
 }
 
-// TestIstioLayer adds the layer of the istio charms as they do.
+// TestIstioLayer adds the layer of the istio charms in the same way as these charms.
 func TestIstioLayer(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		selector := createPods(t, healthy, healthy)
@@ -49,14 +50,14 @@ func TestIstioLayer(t *testing.T) {
 			t.Fatal(err)
 		}
 		if after := d.service(t); d.starts() != 1 || after.Current != client.StatusActive || !after.CurrentSince.Equal(before.CurrentSince) {
-			t.Errorf("after the same layer: %d starts, service %+v, was %+v", d.starts(), after, before)
+			t.Errorf("after adding the same layer: %d starts, service %+v, before %+v", d.starts(), after, before)
 		}
 
 		if err := d.configure(t, istioLayer(selector, ports[1])); err != nil {
 			t.Fatal(err)
 		}
 		if d.starts() != 2 {
-			t.Errorf("after another PORT: %d starts, want 2", d.starts())
+			t.Errorf("after changing PORT: %d starts, want 2", d.starts())
 		}
 		wantMerged(t, ports[1], 2)
 		wantRefused(t, ports[0])
@@ -64,19 +65,20 @@ func TestIstioLayer(t *testing.T) {
 	})
 }
 
-// TestWrongSelector: whoever runs the charm sees what is wrong, and a correction helps.
-func TestWrongSelector(t *testing.T) {
+// TestInvalidSelector checks that the error of the change and the service's log show the
+// mistake, and that the service starts after the correction.
+func TestInvalidSelector(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		d := startJuju(t, p, nil)
 		port := freePort(t)
 		err := d.configure(t, istioLayer("app in (", port))
 		for _, want := range []string{"exited quickly with code 2", "POD_LABEL_SELECTOR", "app in ("} {
 			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("error of the change is %v: want %q in it", err, want)
+				t.Errorf("the error of the change is %v, want one with %q", err, want)
 			}
 		}
 		if logs := d.logs(t); !strings.Contains(logs, "POD_LABEL_SELECTOR") {
-			t.Errorf("logs of the service: %q", logs)
+			t.Errorf("the log of the service is %q, want one with POD_LABEL_SELECTOR", logs)
 		}
 		if s := d.service(t); s.Current == client.StatusActive {
 			t.Errorf("service is %+v", s)
@@ -88,8 +90,8 @@ func TestWrongSelector(t *testing.T) {
 	})
 }
 
-// TestCheckOfAStoppedProcess: the rock's check sees a service that hangs.
-func TestCheckOfAStoppedProcess(t *testing.T) {
+// TestCheckDetectsHungService checks that the rock's check fails while the service hangs.
+func TestCheckDetectsHungService(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		d := startJuju(t, p, nil)
 		port := freePort(t)
@@ -105,14 +107,14 @@ func TestCheckOfAStoppedProcess(t *testing.T) {
 	})
 }
 
-// TestStop stops the service while a pod is being asked.
+// TestStop stops the service during the scrape of a pod.
 func TestStop(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
-		asked, answer := make(chan struct{}), make(chan struct{})
+		started, release := make(chan struct{}), make(chan struct{})
 		selector := createPods(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			close(asked)
+			close(started)
 			select {
-			case <-answer:
+			case <-release:
 			case <-r.Context().Done():
 			}
 			healthy.ServeHTTP(w, r)
@@ -126,7 +128,7 @@ func TestStop(t *testing.T) {
 		scraped := make(chan error, 1)
 		go func() { scraped <- merged(t.Context(), port, 1) }()
 		select {
-		case <-asked:
+		case <-started:
 		case err := <-scraped:
 			t.Fatal(err)
 		}
@@ -134,10 +136,10 @@ func TestStop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantRefused(t, port) // it was told, and takes no more
-		close(answer)
+		wantRefused(t, port) // after SIGTERM it accepts no connections
+		close(release)
 		if err := <-scraped; err != nil {
-			t.Errorf("the scrape in flight: %v", err)
+			t.Errorf("the scrape in flight failed: %v", err)
 		}
 		if err := d.wait(t, id); err != nil {
 			t.Error(err)

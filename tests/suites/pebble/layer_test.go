@@ -13,10 +13,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
 )
 
-// service is the name of the service and of its check, which charms count on.
+// service is the name of the service and of its check. Charms depend on it.
 const service = "metrics-proxy"
 
-// rock is what Pebble sees of rockcraft.yaml.
+// rock holds the parts of rockcraft.yaml that Pebble uses.
 type rock struct {
 	Environment map[string]string `yaml:"environment"`
 	Layer       struct {
@@ -34,12 +34,12 @@ func readRock(t *testing.T) (r rock) {
 		err = yaml.Unmarshal(content, &r)
 	}
 	if err != nil {
-		t.Fatalf("cannot read the rock: %v", err)
+		t.Fatalf("cannot read rockcraft.yaml: %v", err)
 	}
 	return r
 }
 
-// rockLayer is the layer that rockcraft makes for the rock.
+// rockLayer returns the layer that rockcraft generates for the rock.
 func rockLayer(t *testing.T) string {
 	t.Helper()
 	content, err := yaml.Marshal(readRock(t).Layer)
@@ -49,7 +49,7 @@ func rockLayer(t *testing.T) string {
 	return string(content)
 }
 
-// parse makes a plan of layers, as Pebble does when it starts and when a layer is added.
+// parse combines layers into a plan, as Pebble does when it starts or when a layer is added.
 func parse(layers ...string) (*plan.Plan, error) {
 	var parsed []*plan.Layer
 	for i, content := range layers {
@@ -83,10 +83,10 @@ func TestLayer(t *testing.T) {
 		t.Errorf("command is %q", s.Command)
 	}
 	if s.OnFailure != plan.ActionShutdown {
-		t.Errorf("on-failure is %q: the container would go on without the service", s.OnFailure)
+		t.Errorf("on-failure is %q: the container would keep running without the service", s.OnFailure)
 	}
 	if len(s.Environment) != 0 {
-		t.Errorf("environment is %v: it would overrule what the container is given", s.Environment)
+		t.Errorf("environment is %v: it would override the environment of the container", s.Environment)
 	}
 	if check.Level != plan.UnsetLevel {
 		t.Errorf("level of the check is %q: Juju would kill the container before a charm has configured the service", check.Level)
@@ -96,13 +96,14 @@ func TestLayer(t *testing.T) {
 	}
 }
 
-// TestKillDelay: Pebble must not kill the service while it answers the scrapes in flight.
+// TestKillDelay checks that Pebble does not kill the service while it completes scrapes in
+// flight.
 func TestKillDelay(t *testing.T) {
 	defaults, _, err := config.Load([]string{"POD_LABEL_SELECTOR=a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const slack = 15 * time.Second // that the service gives itself beyond SCRAPE_TIMEOUT
+	const slack = 15 * time.Second // how long a shutdown may take, in addition to SCRAPE_TIMEOUT
 	p, err := parse(rockLayer(t))
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +113,7 @@ func TestKillDelay(t *testing.T) {
 	}
 }
 
-// TestLayerTypos shows that a mistake in the layer does not pass.
+// TestLayerTypos checks that Pebble rejects mistakes in the layer.
 func TestLayerTypos(t *testing.T) {
 	good := rockLayer(t)
 	for _, test := range []struct{ old, typo, want string }{
@@ -138,8 +139,8 @@ func TestLayerTypos(t *testing.T) {
 	}
 }
 
-// TestCharmLayer: a charm's layer replaces the service, kill-delay and all, and leaves the
-// rock's check, which takes the service's environment.
+// TestCharmLayer checks that a charm's layer replaces the whole service, including kill-delay.
+// It keeps the rock's check, which uses the environment of the service.
 func TestCharmLayer(t *testing.T) {
 	p, err := parse(rockLayer(t), istioLayer("app=a", 1234))
 	if err != nil {
@@ -149,15 +150,15 @@ func TestCharmLayer(t *testing.T) {
 		t.Errorf("PORT is %q", got)
 	}
 	if got := p.Services[service].KillDelay; got.IsSet {
-		t.Errorf("kill-delay is %s: docs/rock.md says that it is replaced", got.Value)
+		t.Errorf("kill-delay is %s, want none: docs/rock.md states that it is replaced", got.Value)
 	}
 	context, err := plan.MergeServiceContext(p, p.Checks[service].Exec.ServiceContext, plan.ContextOptions{})
 	if err != nil || context.Environment["PORT"] != "1234" {
-		t.Errorf("the check's environment is %v, error %v", context.Environment, err)
+		t.Errorf("the environment of the check is %v, error %v", context.Environment, err)
 	}
 }
 
-// istioLayer is what the charms istio-k8s and istio-beacon-k8s add to the container.
+// istioLayer returns the layer that the charms istio-k8s and istio-beacon-k8s add.
 func istioLayer(selector string, port int) string {
 	return fmt.Sprintf(`
 summary: Metrics Broadcast Proxy Layer

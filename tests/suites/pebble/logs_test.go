@@ -13,7 +13,7 @@ import (
 	"github.com/canonical/pebble/client"
 )
 
-// loki notes what is pushed to it.
+// loki is a fake Loki that records what is pushed to it.
 type loki struct {
 	*httptest.Server
 
@@ -38,7 +38,7 @@ func newLoki(t *testing.T) *loki {
 	return l
 }
 
-// take returns what was pushed since the last time.
+// take returns what was pushed since the previous call.
 func (l *loki) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,8 +47,8 @@ func (l *loki) take() string {
 	return pushed
 }
 
-// TestLogForwarding: the charm makes Pebble push the program's log to each unit of Loki, and
-// to one that has departed no more.
+// TestLogForwarding checks that the charm configures Pebble to push the log of the service to
+// each unit of Loki, but not to a unit that has departed.
 func TestLogForwarding(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		u := startUnit(t, p, shared.cluster.Proxy, "")
@@ -60,22 +60,22 @@ func TestLogForwarding(t *testing.T) {
 			u.restart(t)
 			wantPushed(t, l)
 		}
-		for _, args := range [][]string{{both[0], both[1], both[3]}, both} { // and comes back
+		for _, args := range [][]string{{both[0], both[1], both[3]}, both} { // the unit departs, then returns
 			python(t, u.env, args...)
 			stays.take()
 			departs.take()
-			for range 2 { // what is pushed by the second has had time enough to be pushed by the other
+			for range 2 { // two starts, so that the log has had time to arrive at departs
 				u.restart(t)
 				wantPushed(t, stays)
 			}
 			if got := departs.take(); (got == "") == (len(args) == len(both)) {
-				t.Errorf("with %v the unit that departed got %q", args, got)
+				t.Errorf("with %v the unit that departs received %q", args, got)
 			}
 		}
 	})
 }
 
-// wantPushed waits for the log of a start.
+// wantPushed waits until the log of a start has arrived.
 func wantPushed(t *testing.T, l *loki) {
 	t.Helper()
 	var pushed string
@@ -83,7 +83,7 @@ func wantPushed(t *testing.T, l *loki) {
 		pushed += l.take()
 		for _, want := range []string{"first list of pods is complete", `"juju_unit":"metrics-proxy-k8s/0"`, `"pebble_service":"metrics-proxy"`} {
 			if !strings.Contains(pushed, want) {
-				return fmt.Errorf("pushed to Loki is %q, without %s", pushed, want)
+				return fmt.Errorf("Loki received %q, without %s", pushed, want)
 			}
 		}
 		return nil

@@ -9,16 +9,17 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// rig is what all tests share: one cluster, the program under test, and Pebbles to run it.
+// rig holds what all tests share: one cluster, the program under test, and the versions of
+// Pebble.
 type rig struct {
 	bed        *testbed.Bed
 	cluster    *testbed.Cluster
 	kubeconfig string
-	path       string // a directory for PATH with metrics-proxy in it
+	path       string // directory of metrics-proxy, the value of PATH
 	pebbles    []pebble
 }
 
-// pebble is one version of Pebble.
+// pebble is a version of Pebble.
 type pebble struct{ version, binary string }
 
 var shared rig
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// withEachPebble runs the test with each version of Pebble, at the same time.
+// withEachPebble runs the test with each version of Pebble, in parallel.
 func withEachPebble(t *testing.T, test func(t *testing.T, p pebble)) {
 	for _, p := range shared.pebbles {
 		t.Run(p.version, func(t *testing.T) {

@@ -18,14 +18,14 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// healthy is what a pod answers that is well.
+// healthy is the exporter of a healthy pod.
 var healthy = exporter.Replay([]byte("# TYPE istio_requests_total counter\nistio_requests_total 42\n"))
 
-// createPods makes a running pod for each handler, and returns a selector for them in the
-// form of the istio charms.
+// createPods creates a running pod for each handler, and returns a label selector of the form
+// that the istio charms use.
 func createPods(t *testing.T, handlers ...http.Handler) (selector string) {
 	t.Helper()
-	name := "pods-" + strconv.Itoa(freePort(t)) // a number nobody else has
+	name := "pods-" + strconv.Itoa(freePort(t)) // a unique number
 	label := "charms.canonical.com/istio." + name + ".telemetry"
 	for i, handler := range handlers {
 		address := testbed.Address(i)
@@ -50,14 +50,15 @@ var (
 	sampleLine = regexp.MustCompile(`(?m)^istio_requests_total\{k8s_pod_name="([^"]+)",k8s_namespace="[^"]+"\} 42$`)
 )
 
-// scrape returns which pods an answer says are up and down, and whose sample it holds.
+// scrape scrapes the proxy once. It returns the names of the pods that are up, of those that
+// are down, and of those with a sample.
 func scrape(ctx context.Context, port int) (up, down, samples []string, err error) {
 	status, body, err := get(ctx, fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	if status != http.StatusOK {
-		return nil, nil, nil, fmt.Errorf("answer is %d: %s", status, body)
+		return nil, nil, nil, fmt.Errorf("the response is %d: %s", status, body)
 	}
 	for _, match := range upLine.FindAllStringSubmatch(body, -1) {
 		if match[2] == "1" {
@@ -70,12 +71,13 @@ func scrape(ctx context.Context, port int) (up, down, samples []string, err erro
 		samples = append(samples, match[1])
 	}
 	if types := strings.Count(body, "# TYPE istio_requests_total counter\n"); types != min(len(samples), 1) {
-		err = fmt.Errorf("%d times # TYPE in the answer:\n%s", types, body)
+		err = fmt.Errorf("%d # TYPE lines in the response, want 1 if there are samples:\n%s", types, body)
 	}
 	return up, down, samples, err
 }
 
-// merged scrapes once; an error says that the answer is not that of so many pods, all up.
+// merged scrapes the proxy once. It returns an error unless the response has exactly that
+// number of pods, all up, with their samples.
 func merged(ctx context.Context, port, pods int) error {
 	up, down, samples, err := scrape(ctx, port)
 	if err == nil && (len(up) != pods || len(down) != 0 || !slices.Equal(slices.Sorted(slices.Values(up)), slices.Sorted(slices.Values(samples)))) {
@@ -84,7 +86,7 @@ func merged(ctx context.Context, port, pods int) error {
 	return err
 }
 
-// wantMerged scrapes until the answer is that of so many pods, all up.
+// wantMerged waits until the proxy is ready and merged succeeds.
 func wantMerged(t *testing.T, port, pods int) {
 	t.Helper()
 	wantReady(t, port)
@@ -102,7 +104,7 @@ func wantReady(t *testing.T, port int) {
 	})
 }
 
-// wantRefused waits until nothing listens at the port.
+// wantRefused waits until nothing listens on the port.
 func wantRefused(t *testing.T, port int) {
 	t.Helper()
 	var dialer net.Dialer
@@ -110,7 +112,7 @@ func wantRefused(t *testing.T, port int) {
 		connection, err := dialer.DialContext(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {
 			_ = connection.Close()
-			return fmt.Errorf("something listens at port %d", port)
+			return fmt.Errorf("something listens on port %d", port)
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
 			return err
@@ -119,13 +121,13 @@ func wantRefused(t *testing.T, port int) {
 	})
 }
 
-// get returns status and body of one request.
+// get sends a GET request and returns the status and the body.
 func get(ctx context.Context, url string) (int, string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, "", err
 	}
-	request.Close = true // a service that stops closes connections
+	request.Close = true // an idle connection would fail after a restart of the service
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0, "", err

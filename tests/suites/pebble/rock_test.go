@@ -12,13 +12,14 @@ import (
 	"github.com/canonical/pebble/client"
 )
 
-// TestRock runs the rock's own layer with what the container is given, and ends the
-// container while a pod hangs: for longer than Pebble gives a service by default.
+// TestRock runs the rock's layer with the environment of the container, and stops the
+// container while a pod hangs. The scrape in flight takes longer than Pebble's default
+// kill-delay.
 func TestRock(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
-		asked := make(chan struct{})
+		started := make(chan struct{})
 		selector := createPods(t, healthy, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			close(asked)
+			close(started)
 			<-r.Context().Done()
 		}))
 		port := freePort(t)
@@ -35,7 +36,7 @@ func TestRock(t *testing.T) {
 			scraped <- err
 		}()
 		select {
-		case <-asked:
+		case <-started:
 		case err := <-scraped:
 			t.Fatal(err)
 		}
@@ -43,19 +44,20 @@ func TestRock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := <-scraped; err != nil {
-			t.Errorf("the scrape in flight: %v", err)
+			t.Errorf("the scrape in flight failed: %v", err)
 		}
-		d.wantEnd(t, 0)
+		d.wantExit(t, 0)
 	})
 }
 
-// TestRockEndsWithTheService: a container that cannot serve ends and says why.
-func TestRockEndsWithTheService(t *testing.T) {
+// TestRockExitsWithService checks that the container exits if the service fails, and that the
+// output has the reason.
+func TestRockExitsWithService(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		d := startRock(t, p, map[string]string{"POD_LABEL_SELECTOR": "app in ("})
-		d.wantEnd(t, 10)
+		d.wantExit(t, 10)
 		if out := d.process.Stdout(); !strings.Contains(out, `POD_LABEL_SELECTOR`) {
-			t.Errorf("standard output %q does not say why", out)
+			t.Errorf("the standard output is %q, want one with POD_LABEL_SELECTOR", out)
 		}
 	})
 }

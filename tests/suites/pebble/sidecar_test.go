@@ -22,10 +22,11 @@ import (
 // unit is a unit of a charm with the sidecar.
 type unit struct {
 	*daemon
-	env map[string]string // of its hooks
+	env map[string]string // environment of its hooks
 }
 
-// startUnit starts the container of a unit, whose application is a user of the cluster.
+// startUnit starts the container of a unit. The name of the user determines the application
+// and the model; the user's permissions are those of the application.
 func startUnit(t *testing.T, p pebble, user testbed.User, server string) unit {
 	t.Helper()
 	kubeconfig, err := shared.cluster.Kubeconfig(user, server)
@@ -39,7 +40,7 @@ func startUnit(t *testing.T, p pebble, user testbed.User, server string) unit {
 	}}
 }
 
-// newUser makes the service account of an application.
+// newUser creates the service account of an application.
 func newUser(t *testing.T, app string, grants ...testbed.Grant) testbed.User {
 	t.Helper()
 	user, err := shared.cluster.NewUser(t.Context(), app, grants...)
@@ -49,16 +50,16 @@ func newUser(t *testing.T, app string, grants ...testbed.Grant) testbed.User {
 	return user
 }
 
-// suffix tells the Pebbles apart in names of Kubernetes.
+// suffix returns the version in a form that is valid in Kubernetes names.
 func (p pebble) suffix() string { return strings.ReplaceAll(p.version, ".", "-") }
 
-// parameters are those of MetricsProxy, by name.
+// parameters are parameters of MetricsProxy, by name.
 type parameters map[string]any
 
-// condition is what MetricsProxy tells of itself.
+// condition is the state that MetricsProxy reports.
 type condition struct{ Problem, Waiting, Summary, Version, Manifest string }
 
-// reconcile does what the charm does at each event.
+// reconcile reconciles the sidecar, as a charm does for each event.
 func (u unit) reconcile(t *testing.T, p parameters) (c condition) {
 	t.Helper()
 	given, err := json.Marshal(p)
@@ -82,8 +83,8 @@ func python(t *testing.T, env map[string]string, args ...string) []byte {
 	return out
 }
 
-// TestSidecar: the package makes the container run the program, restarts it for another
-// configuration only, and tells how many targets are up.
+// TestSidecar checks that the package starts the service, restarts it only if the
+// configuration changes, and reports how many targets are up.
 func TestSidecar(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		u := startUnit(t, p, shared.cluster.Proxy, "")
@@ -101,13 +102,13 @@ func TestSidecar(t *testing.T) {
 			t.Errorf("after a scrape: %+v", c)
 		}
 		if after := u.service(t); u.starts() != 1 || !after.CurrentSince.Equal(before.CurrentSince) {
-			t.Errorf("after the same configuration: %d starts, service %+v, was %+v", u.starts(), after, before)
+			t.Errorf("after applying the same configuration: %d starts, service %+v, before %+v", u.starts(), after, before)
 		}
 
 		given["port"] = ports[1]
 		u.reconcile(t, given)
 		if u.starts() != 2 {
-			t.Errorf("after another port: %d starts, want 2", u.starts())
+			t.Errorf("after changing the port: %d starts, want 2", u.starts())
 		}
 		wantMerged(t, ports[1], 2)
 		wantRefused(t, ports[0])
@@ -115,13 +116,14 @@ func TestSidecar(t *testing.T) {
 
 		given["selector"] = "app in ("
 		if c := u.reconcile(t, given); !strings.HasPrefix(c.Problem, `selector is "app in (": expected`) {
-			t.Errorf("with a wrong selector: %+v", c)
+			t.Errorf("with an invalid selector: %+v", c)
 		}
 		wantMerged(t, ports[1], 2)
 	})
 }
 
-// TestSidecarPortInUse: the text of Pebble's change tells which port is in use.
+// TestSidecarPortInUse checks that the problem names the port that is in use, which the
+// package reads from the error of Pebble's change.
 func TestSidecarPortInUse(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
@@ -146,8 +148,8 @@ func TestSidecarPortInUse(t *testing.T) {
 	})
 }
 
-// TestSidecarPermission: what the API server refuses is a problem with a remedy, and the
-// manifest is one.
+// TestSidecarPermission checks that a missing permission is reported as a problem with a
+// remedy, and that applying the manifest solves it.
 func TestSidecarPermission(t *testing.T) {
 	for name, test := range map[string]struct{ namespaces, where string }{
 		"everywhere": {"*", "all namespaces"},
@@ -177,7 +179,7 @@ func TestSidecarPermission(t *testing.T) {
 	}
 }
 
-// apply does what kubectl apply does, as the administrator.
+// apply applies a manifest with kubectl, as the administrator.
 func apply(t *testing.T, manifest string) {
 	t.Helper()
 	kubectl, err := testbed.Binary(t.Context(), "kubectl", os.Stderr)
@@ -194,35 +196,37 @@ func apply(t *testing.T, manifest string) {
 	command := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", kubeconfig, "apply", "-f", "-")
 	command.Stdin = strings.NewReader(manifest)
 	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s of\n%s", err, out, manifest)
+		t.Fatalf("kubectl apply: %v: %s\n%s", err, out, manifest)
 	}
 }
 
-// TestSidecarListsOnly: as Juju lets an application that is not trusted.
-func TestSidecarListsOnly(t *testing.T) {
+// TestSidecarListPermission tests an application that may list pods but not watch them, like
+// a Juju application that is not trusted.
+func TestSidecarListPermission(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		app := "lists-only-" + p.suffix()
 		user := newUser(t, app, testbed.Grant{Rules: testbed.PodRules("get", "list", "patch")})
 		given := parameters{"selector": createPods(t, healthy), "namespaces": "*", "port": freePort(t), "own_port": 0}
 		c := startUnit(t, p, user, "").reconcile(t, given)
 		if want := "1 targets, not scraped yet; pods are listed, not watched (run juju trust " + app + " --scope=cluster)"; c.Summary != want {
-			t.Errorf("%+v, want %s", c, want)
+			t.Errorf("the state is %+v, want summary %s", c, want)
 		}
 	})
 }
 
-// TestSidecarWithoutAPIServer: nobody has to do anything.
+// TestSidecarWithoutAPIServer checks that an unreachable API server is not a problem that
+// the user must solve.
 func TestSidecarWithoutAPIServer(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		nowhere := "https://127.0.0.1:" + strconv.Itoa(freePort(t))
 		c := startUnit(t, p, shared.cluster.Proxy, nowhere).reconcile(t, parameters{"selector": "app=nothing", "port": freePort(t), "own_port": 0})
 		if c.Problem != "" || !strings.HasPrefix(c.Waiting, "waiting for the API server: ") || !strings.Contains(c.Waiting, nowhere) {
-			t.Errorf("%+v, want it to wait for %s", c, nowhere)
+			t.Errorf("%+v, want the state waiting for %s", c, nowhere)
 		}
 	})
 }
 
-// TestSidecarShards: two units share the pods.
+// TestSidecarShards checks that each pod is scraped by exactly one of two units.
 func TestSidecarShards(t *testing.T) {
 	withEachPebble(t, func(t *testing.T, p pebble) {
 		selector := createPods(t, healthy, healthy, healthy, healthy, healthy)
@@ -244,14 +248,14 @@ func TestSidecarShards(t *testing.T) {
 		}
 		for pod, times := range seen {
 			if times != 1 {
-				t.Errorf("pod %s is asked by %d units", pod, times)
+				t.Errorf("pod %s is scraped by %d units", pod, times)
 			}
 		}
 	})
 }
 
-// TestSidecarPlan: the layer over that of the rock replaces its service and its check, and
-// gives the scrapes in flight time.
+// TestSidecarPlan checks the plan of the rock's layer with that of the package: it replaces
+// the service and the check, and its kill-delay allows scrapes in flight to complete.
 func TestSidecarPlan(t *testing.T) {
 	for _, timeout := range []string{"9s", "250ms", "1m30s"} {
 		layer := python(t, nil, "-m", "metrics_proxy_sidecar", "layer", "--selector", "app=a", "--port", "1234", "--scrape-timeout", timeout)
@@ -260,7 +264,7 @@ func TestSidecarPlan(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(p.Services) != 1 || len(p.Checks) != 2 {
-			t.Errorf("services %v, checks %v, want one and two", p.Services, p.Checks)
+			t.Errorf("services %v, checks %v, want one service and two checks", p.Services, p.Checks)
 		}
 		for _, check := range p.Checks {
 			if check.Level != plan.UnsetLevel {
@@ -274,7 +278,7 @@ func TestSidecarPlan(t *testing.T) {
 		}
 		c, _, err := config.Load(environ)
 		if err != nil || c.Serve.Port != 1234 {
-			t.Errorf("the program reads %+v, error %v", c, err)
+			t.Errorf("the program reads the configuration %+v, error %v", c, err)
 		}
 		const slack = 15 * time.Second
 		if got, atLeast := s.KillDelay.Value, time.Duration(c.Scrape.Timeout)+slack; got <= atLeast {
