@@ -15,7 +15,8 @@ import (
 
 const (
 	rulesFile = "../../../charm/src/prometheus_alert_rules/metrics_proxy.rules"
-	// topology is what the relation's library puts in the place of %%juju_topology%%.
+	// topology is an example of what the library prometheus_scrape substitutes for
+	// %%juju_topology%%.
 	topology = `juju_model="shop", juju_model_uuid="00000000-0000-4000-8000-000000000000", juju_application="proxy"`
 )
 
@@ -34,9 +35,9 @@ type rule struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// Each rule fires and does not fire as testdata/alerts.yaml says. That this proves both
-// of each rule is shown by rules that never fire, always do, or fire at once: promtool
-// must refuse them.
+// TestAlertRules runs promtool test rules with testdata/alerts.yaml. To verify that these
+// tests are sufficient, it also runs them with modified rules, for example rules that never
+// fire, always fire, or fire immediately. promtool must report a failure for each of them.
 func TestAlertRules(t *testing.T) {
 	promtool, err := testbed.Binary(t.Context(), "promtool", t.Output())
 	must(t, err)
@@ -45,13 +46,13 @@ func TestAlertRules(t *testing.T) {
 	}
 	for i, r := range readRules(t).Groups[0].Rules {
 		changes := map[string]func(*rule){
-			"never fires":             func(r *rule) { r.Expr = "(" + r.Expr + ") and vector(0) > 1" },
-			"always fires":            func(r *rule) { r.Expr = "vector(1)" },
-			"fires for all of Juju's": func(r *rule) { r.Expr = strings.Replace(r.Expr, "%%juju_topology%%", "", 1) },
-			"has another severity":    func(r *rule) { r.Labels["severity"] = "info" },
+			"never fires":                  func(r *rule) { r.Expr = "(" + r.Expr + ") and vector(0) > 1" },
+			"always fires":                 func(r *rule) { r.Expr = "vector(1)" },
+			"fires for other applications": func(r *rule) { r.Expr = strings.Replace(r.Expr, "%%juju_topology%%", "", 1) },
+			"has another severity":         func(r *rule) { r.Labels["severity"] = "info" },
 		}
 		if r.For != "" {
-			changes["fires at once"] = func(r *rule) { r.For = "" }
+			changes["fires immediately"] = func(r *rule) { r.For = "" }
 		}
 		for name, change := range changes {
 			t.Run(r.Alert+" "+name, func(t *testing.T) {
@@ -59,22 +60,23 @@ func TestAlertRules(t *testing.T) {
 				change(&rules.Groups[0].Rules[i])
 				out, err := promtoolTest(t, promtool, rules)
 				if err == nil {
-					t.Error("promtool finds nothing wrong")
+					t.Error("promtool reports no failure")
 				}
 				if !strings.Contains(out, r.Alert) || strings.Contains(out, "error parsing") {
-					t.Errorf("promtool fails for another reason:\n%s", out)
+					t.Errorf("promtool reports another failure:\n%s", out)
 				}
 			})
 		}
 	}
 }
 
-// Each rule is of this application only, however many selectors its expression has.
-func TestAlertRulesAreOfThisApplication(t *testing.T) {
+// TestAlertRulesSelectApplication checks that every selector of every rule has the topology
+// labels, so that no rule fires for another application.
+func TestAlertRulesSelectApplication(t *testing.T) {
 	for _, r := range readRules(t).Groups[0].Rules {
 		selectors := regexp.MustCompile(`\w+\{`).FindAllString(r.Expr, -1)
 		if len(selectors) == 0 || len(selectors) != strings.Count(r.Expr, "{%%juju_topology%%") {
-			t.Errorf("%s: %s: not every selector begins with the topology", r.Alert, r.Expr)
+			t.Errorf("%s: %s: not every selector starts with the topology", r.Alert, r.Expr)
 		}
 	}
 }
@@ -85,12 +87,12 @@ func readRules(t *testing.T) (rules ruleFile) {
 	must(t, err)
 	must(t, yaml.UnmarshalStrict(content, &rules))
 	if len(rules.Groups) != 1 || len(rules.Groups[0].Rules) == 0 {
-		t.Fatal("want one group of rules")
+		t.Fatal("want one group with rules")
 	}
 	return rules
 }
 
-// promtoolTest runs testdata/alerts.yaml on the rules.
+// promtoolTest checks the rules with promtool, and runs the tests of testdata/alerts.yaml.
 func promtoolTest(t *testing.T, promtool string, rules ruleFile) (string, error) {
 	t.Helper()
 	content, err := yaml.Marshal(rules)

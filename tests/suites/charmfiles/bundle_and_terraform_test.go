@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// deployed is what one way of deploying gives, in the form of a bundle.
+// deployed is what a bundle or a Terraform module deploys, in the format of a bundle.
 type deployed struct {
 	Bundle       string                 `json:"bundle"`
 	Applications map[string]application `json:"applications"`
@@ -29,26 +29,26 @@ type application struct {
 	Options   map[string]string `json:"options,omitempty"`
 }
 
-// What the bundle says of the charm is so in charmcraft.yaml.
+// TestBundle checks that the bundle agrees with charmcraft.yaml.
 func TestBundle(t *testing.T) {
 	charm, bundle := mustCharmcraft(t), readBundle(t)
-	proxy, there := bundle.Applications["metrics-proxy"]
-	if !there || bundle.Bundle != "kubernetes" {
+	proxy, exists := bundle.Applications["metrics-proxy"]
+	if !exists || bundle.Bundle != "kubernetes" {
 		t.Fatalf("not a Kubernetes bundle with metrics-proxy: %+v", bundle)
 	}
 	if want := "./" + charm.Name + "_amd64.charm"; proxy.Charm != want {
-		t.Errorf("charm %s, want what charmcraft pack writes, %s", proxy.Charm, want)
+		t.Errorf("charm %s, want %s, the file that charmcraft pack writes", proxy.Charm, want)
 	}
 	if got, want := sortedKeys(proxy.Resources), sortedKeys(charm.Resources); !slices.Equal(got, want) {
 		t.Errorf("resources %v, want %v", got, want)
 	}
 	for option := range proxy.Options {
 		if _, known := charm.Config.Options[option]; !known {
-			t.Errorf("option %s is none of the charm's", option)
+			t.Errorf("the charm has no option %s", option)
 		}
 	}
 	if proxy.Options["pod-label-selector"] == "" || !proxy.Trust {
-		t.Errorf("blocked as deployed: %+v", proxy)
+		t.Errorf("the charm would be blocked after deployment: %+v", proxy)
 	}
 	wantRelations(t, charm, bundle)
 	var rock struct {
@@ -58,14 +58,14 @@ func TestBundle(t *testing.T) {
 	for resource := range charm.Resources {
 		for _, image := range []string{charm.Resources[resource].Upstream, proxy.Resources[resource]} {
 			if !strings.HasSuffix(image, "/metrics-proxy:"+rock.Version) {
-				t.Errorf("image %s is not of the rock's version, %s", image, rock.Version)
+				t.Errorf("image %s, want version %s of the rock", image, rock.Version)
 			}
 		}
 	}
 }
 
-// wantRelations checks that relations are between applications that are there, at
-// endpoints of the charm's; those of others are not known here.
+// wantRelations checks that relations refer to existing applications, and to existing
+// endpoints of this charm. It does not check the endpoints of other charms.
 func wantRelations(t *testing.T, charm charmcraft, d deployed) {
 	t.Helper()
 	if len(d.Relations) == 0 {
@@ -73,11 +73,11 @@ func wantRelations(t *testing.T, charm charmcraft, d deployed) {
 	}
 	for _, relation := range d.Relations {
 		if len(relation) != 2 {
-			t.Fatalf("relation %v", relation)
+			t.Fatalf("relation %v, want two endpoints", relation)
 		}
 		for _, side := range relation {
 			name, at, _ := strings.Cut(side, ":")
-			if _, there := d.Applications[name]; !there {
+			if _, exists := d.Applications[name]; !exists {
 				t.Errorf("relation %v: no application %s", relation, name)
 			}
 			if _, provided := charm.Provides[at]; name == "metrics-proxy" && !provided {
@@ -87,15 +87,16 @@ func wantRelations(t *testing.T, charm charmcraft, d deployed) {
 	}
 }
 
-// The module of the charm fits charmcraft.yaml, and says all of its endpoints.
+// TestTerraformModule checks that the charm's module agrees with charmcraft.yaml and outputs
+// all of its endpoints.
 func TestTerraformModule(t *testing.T) {
 	charm := mustCharmcraft(t)
 	m := mustModule(t, charmDir+"/terraform")
-	made, err := m.makePlan(map[string]cty.Value{"model_uuid": cty.StringVal("uuid")})
+	planned, err := m.makePlan(map[string]cty.Value{"model_uuid": cty.StringVal("uuid")})
 	must(t, err)
-	app := made.resources["juju_application.metrics_proxy"]
-	if app == nil || len(made.resources) != 1 {
-		t.Fatalf("resources %v", sortedKeys(made.resources))
+	app := planned.resources["juju_application.metrics_proxy"]
+	if app == nil || len(planned.resources) != 1 {
+		t.Fatalf("resources %v, want juju_application.metrics_proxy", sortedKeys(planned.resources))
 	}
 	source := app["charm"].AsValueMap()
 	if got := source["name"].AsString(); got != charm.Name {
@@ -104,15 +105,15 @@ func TestTerraformModule(t *testing.T) {
 	if got := source["base"].AsString(); got != charm.Base {
 		t.Errorf("base %s, want %s", got, charm.Base)
 	}
-	if got := made.outputs["app_name"]; got != app["name"] {
-		t.Errorf("app_name is %#v", got)
+	if got := planned.outputs["app_name"]; got != app["name"] {
+		t.Errorf("output app_name is %#v", got)
 	}
 	for output, endpoints := range map[string]map[string]endpoint{"provides": charm.Provides, "requires": charm.Requires} {
 		want := map[string]string{}
 		for name := range endpoints {
 			want[strings.ReplaceAll(name, "-", "_")] = name
 		}
-		if got := stringMap(made.outputs[output]); !maps.Equal(got, want) {
+		if got := stringMap(planned.outputs[output]); !maps.Equal(got, want) {
 			t.Errorf("%s is %v, want %v", output, got, want)
 		}
 	}
@@ -127,16 +128,17 @@ func TestTerraformModule(t *testing.T) {
 	}
 }
 
-// The product deploys what the bundle does, but for the source of the charm and its image.
-func TestTerraformProductIsTheBundle(t *testing.T) {
+// TestTerraformProductMatchesBundle checks that the product module deploys the same as the
+// bundle, except for the source and the image of the charm.
+func TestTerraformProductMatchesBundle(t *testing.T) {
 	bundle := readBundle(t)
 	m := mustModule(t, charmDir+"/terraform/product")
-	made, err := m.makePlan(map[string]cty.Value{"model_uuid": cty.StringVal("uuid")})
+	planned, err := m.makePlan(map[string]cty.Value{"model_uuid": cty.StringVal("uuid")})
 	must(t, err)
 	got := deployed{Bundle: "kubernetes", Applications: map[string]application{}}
-	for key, resource := range made.resources {
+	for key, resource := range planned.resources {
 		if resource["model_uuid"].AsString() != "uuid" {
-			t.Errorf("%s is not in the model", key)
+			t.Errorf("%s is not in the given model", key)
 		}
 		switch kind, _, _ := cutDot(key); kind {
 		case "juju_application":
@@ -144,15 +146,15 @@ func TestTerraformProductIsTheBundle(t *testing.T) {
 		case "juju_integration":
 			got.Relations = append(got.Relations, []string{side(resource["application"]), side(resource["application2"])})
 		default:
-			t.Errorf("a resource %s", key)
+			t.Errorf("unexpected resource %s", key)
 		}
 	}
 	proxy := bundle.Applications["metrics-proxy"]
 	proxy.Charm, proxy.Resources = mustCharmcraft(t).Name, nil
-	proxy.Channel = got.Applications["metrics-proxy"].Channel // a local charm has none
+	proxy.Channel = got.Applications["metrics-proxy"].Channel // a local charm has no channel
 	bundle.Applications["metrics-proxy"] = proxy
 	if g, w := asYAML(t, got), asYAML(t, bundle); g != w {
-		t.Errorf("the product deploys\n%swhere the bundle deploys\n%s", g, w)
+		t.Errorf("the product deploys\n%sthe bundle deploys\n%s", g, w)
 	}
 }
 
@@ -161,7 +163,7 @@ func mustCharmcraft(t *testing.T) charmcraft {
 	c, err := readCharmcraft()
 	must(t, err)
 	if len(c.Config.Options) == 0 || len(c.Provides) == 0 || len(c.Resources) == 0 {
-		t.Fatalf("charmcraft.yaml reads as %+v", c)
+		t.Fatalf("charmcraft.yaml is incomplete: %+v", c)
 	}
 	return c
 }
@@ -174,13 +176,13 @@ func readBundle(t *testing.T) (bundle deployed) {
 	return bundle
 }
 
-// mustModule reads a module whose form is right.
+// mustModule reads a module, and checks its formatting, variables and descriptions.
 func mustModule(t *testing.T, dir string) module {
 	t.Helper()
 	m, err := readModule(dir)
 	must(t, err)
 	if unused := m.unused(); len(unused) > 0 {
-		t.Errorf("%s: variables without effect: %v", dir, unused)
+		t.Errorf("%s: unused variables: %v", dir, unused)
 	}
 	misformatted, err := m.misformatted(hclwrite.Format)
 	must(t, err)
@@ -193,7 +195,7 @@ func mustModule(t *testing.T, dir string) module {
 		}
 	}
 	if m.blocks["terraform"] == nil {
-		t.Errorf("%s says no versions", dir)
+		t.Errorf("%s has no terraform block with versions", dir)
 	}
 	return m
 }

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// The tables of docs/configure.md are those of charmcraft.yaml, whole.
+// TestConfigurationIsDocumented checks that the tables of docs/configure.md list exactly the
+// options, endpoints and actions of charmcraft.yaml.
 func TestConfigurationIsDocumented(t *testing.T) {
 	charm := mustCharmcraft(t)
 	page := readDoc(t, "docs/configure.md")
@@ -20,9 +21,9 @@ func TestConfigurationIsDocumented(t *testing.T) {
 		t.Errorf("options %v, want %v", got, want)
 	}
 	for _, row := range options {
-		// charmcraft does not look at it.
+		// charmcraft does not check the type.
 		if kind := charm.Config.Options[row[0]].Type; !slices.Contains([]string{"string", "int", "float", "boolean", "secret"}, kind) {
-			t.Errorf("option %s: Juju has no type %q", row[0], kind)
+			t.Errorf("option %s: %q is not a type of Juju", row[0], kind)
 		}
 		want := ""
 		switch value := charm.Config.Options[row[0]].Default.(type) {
@@ -59,12 +60,12 @@ func TestConfigurationIsDocumented(t *testing.T) {
 	}
 	for container, c := range charm.Containers {
 		if !strings.Contains(page, "The workload container is `"+container+"`. Its image is the resource `"+c.Resource+"`.") {
-			t.Errorf("the page does not name container %s and resource %s", container, c.Resource)
+			t.Errorf("the page does not mention container %s and resource %s", container, c.Resource)
 		}
 	}
 }
 
-// The table of docs/alerts.md is that of the rules, whole.
+// TestAlertsAreDocumented checks that the table of docs/alerts.md lists exactly the rules.
 func TestAlertsAreDocumented(t *testing.T) {
 	var want [][]string
 	for _, r := range readRules(t).Groups[0].Rules {
@@ -83,9 +84,9 @@ func TestAlertsAreDocumented(t *testing.T) {
 	}
 }
 
-// No command or example names an option, an action, an endpoint or a resource that the
-// charm has not.
-func TestExamplesUseNamesOfTheCharm(t *testing.T) {
+// TestExamplesUseExistingNames checks that commands and examples use only options, actions,
+// endpoints and resources that the charm has.
+func TestExamplesUseExistingNames(t *testing.T) {
 	charm := mustCharmcraft(t)
 	provides, requires := sortedKeys(charm.Provides), sortedKeys(charm.Requires)
 	for _, check := range []struct {
@@ -107,22 +108,22 @@ func TestExamplesUseNamesOfTheCharm(t *testing.T) {
 			for _, match := range regexp.MustCompile(check.pattern).FindAllStringSubmatch(text, -1) {
 				found = true
 				if !slices.Contains(check.known, match[1]) {
-					t.Errorf("%s: %s: %s is none of %v", path, match[0], match[1], check.known)
+					t.Errorf("%s: %s: %s is not one of %v", path, match[0], match[1], check.known)
 				}
 			}
 		}
 		if !found {
-			t.Errorf("nothing matches %s", check.pattern)
+			t.Errorf("no document matches %s", check.pattern)
 		}
 	}
 }
 
-// The container that docs/sidecar.md describes is the charm's own.
+// TestSidecarDocument checks that the container in docs/sidecar.md is that of the charm.
 func TestSidecarDocument(t *testing.T) {
 	charm := mustCharmcraft(t)
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(readDoc(t, "docs/sidecar.md"))
 	if block == nil {
-		t.Fatal("no YAML")
+		t.Fatal("docs/sidecar.md has no YAML block")
 	}
 	path := filepath.Join(t.TempDir(), "charmcraft.yaml")
 	must(t, os.WriteFile(path, []byte(block[1]), 0o600))
@@ -136,7 +137,7 @@ func TestSidecarDocument(t *testing.T) {
 	}
 }
 
-// What Charmhub asks of a charm that it lists.
+// TestListing checks the requirements of Charmhub for listed charms.
 func TestListing(t *testing.T) {
 	charm := mustCharmcraft(t)
 	for _, link := range []string{"documentation", "website", "source", "issues", "contact"} {
@@ -159,20 +160,20 @@ func TestListing(t *testing.T) {
 	}
 	for _, name := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"} {
 		if len(readDoc(t, name)) < 300 {
-			t.Errorf("%s says too little", name)
+			t.Errorf("%s is too short", name)
 		}
 	}
 	if license, err := os.ReadFile("../../../LICENSE"); err != nil || string(license) != readDoc(t, "LICENSE") {
-		t.Errorf("charm/LICENSE is not that of the project (%v)", err)
+		t.Errorf("charm/LICENSE differs from the project's LICENSE (error %v)", err)
 	}
 	for path := range documents(t) {
 		if strings.HasPrefix(path, "docs/") && !strings.Contains(readDoc(t, "README.md"), "]("+path+")") {
-			t.Errorf("README.md does not lead to %s", path)
+			t.Errorf("README.md has no link to %s", path)
 		}
 	}
 }
 
-// Links lead to files that are there, and to headings that are there.
+// TestLinks checks that links refer to existing files and headings.
 func TestLinks(t *testing.T) {
 	const blob = "https://github.com/canonical/metrics-k8s-proxy/blob/main/"
 	for path, text := range documents(t) {
@@ -207,7 +208,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// headings are the anchors that GitHub makes.
+// headings returns the anchors that GitHub generates for the headings.
 func headings(text string) (anchors []string) {
 	for _, match := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
 		anchor := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(match[1]), "")
@@ -216,7 +217,7 @@ func headings(text string) (anchors []string) {
 	return anchors
 }
 
-// documents are what people read or copy from, by path within the charm.
+// documents returns the documents and examples, by path within the charm.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -224,7 +225,7 @@ func documents(t *testing.T) map[string]string {
 		paths, err := filepath.Glob(filepath.Join(charmDir, pattern))
 		must(t, err)
 		if len(paths) == 0 {
-			t.Fatalf("no %s", pattern)
+			t.Fatalf("no file matches %s", pattern)
 		}
 		for _, path := range paths {
 			name, err := filepath.Rel(charmDir, path)
@@ -242,13 +243,13 @@ func readDoc(t *testing.T, name string) string {
 	return string(content)
 }
 
-// tableAfter are the rows of the table whose first heading is the name; a cell of code
-// is without its backquotes.
+// tableAfter returns the rows of the table whose first column has that name. It removes the
+// backquotes of cells that are one code span.
 func tableAfter(t *testing.T, page, name string) (rows [][]string) {
 	t.Helper()
 	_, rest, found := strings.Cut(page, "\n| "+name+" |")
 	if !found {
-		t.Fatalf("no table of %ss", name)
+		t.Fatalf("no table with column %s", name)
 	}
 	for line := range strings.SplitSeq(rest, "\n") {
 		if line == "" {
@@ -256,7 +257,7 @@ func tableAfter(t *testing.T, page, name string) (rows [][]string) {
 		}
 		cells := strings.Split(strings.Trim(line, "|"), "|")
 		if !strings.HasPrefix(line, "| `") {
-			continue // the rest of the head
+			continue // the rest of the header
 		}
 		for i, cell := range cells {
 			cell = strings.TrimSpace(cell)
@@ -268,7 +269,7 @@ func tableAfter(t *testing.T, page, name string) (rows [][]string) {
 		rows = append(rows, cells)
 	}
 	if len(rows) == 0 {
-		t.Fatalf("the table of %ss is empty", name)
+		t.Fatalf("the table with column %s is empty", name)
 	}
 	return rows
 }

@@ -12,8 +12,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// charmcraft accepts charmcraft.yaml by its own models, and refuses one with a mistake.
-func TestCharmcraftAcceptsTheCharm(t *testing.T) {
+// TestCharmcraftAcceptsCharm checks that charmcraft accepts charmcraft.yaml, and rejects it
+// with a mistake.
+func TestCharmcraftAcceptsCharm(t *testing.T) {
 	program := installedCharmcraft(t)
 	content := readDoc(t, "charmcraft.yaml")
 	expanded, err := expandExtensions(t, program, content)
@@ -22,7 +23,7 @@ func TestCharmcraftAcceptsTheCharm(t *testing.T) {
 	must(t, yaml.Unmarshal([]byte(expanded), &got))
 	want := mustCharmcraft(t)
 	if got.Name != want.Name || !slices.Equal(sortedKeys(got.Config.Options), sortedKeys(want.Config.Options)) {
-		t.Errorf("charmcraft understands\n%s", expanded)
+		t.Errorf("charmcraft expands charmcraft.yaml to\n%s", expanded)
 	}
 	for _, mistake := range [][2]string{
 		{"base: ubuntu@24.04\n", "base: ubuntu@24.05\n"},
@@ -40,15 +41,15 @@ func TestCharmcraftAcceptsTheCharm(t *testing.T) {
 	}
 }
 
-func TestCharmcraftAcceptsTheExample(t *testing.T) {
+func TestCharmcraftAcceptsExample(t *testing.T) {
 	content := readDoc(t, "metrics_proxy_sidecar/example/charmcraft.yaml")
 	if expanded, err := expandExtensions(t, installedCharmcraft(t), content); err != nil || !strings.Contains(expanded, "gateway-k8s") {
 		t.Errorf("%v\n%s", err, expanded)
 	}
 }
 
-// `charmcraft test` can read spread.yaml, by its own model.
-func TestCharmcraftReadsSpread(t *testing.T) {
+// TestCharmcraftAcceptsSpread checks that `charmcraft test` can read spread.yaml.
+func TestCharmcraftAcceptsSpread(t *testing.T) {
 	python := filepath.Join(filepath.Dir(installedCharmcraft(t)), "python")
 	const read = `
 import sys, yaml
@@ -69,19 +70,20 @@ print(*CraftSpreadYaml.unmarshal(yaml.safe_load(sys.stdin)).suites)`
 		t.Errorf("suite %s has no tasks", suites)
 	}
 	if out, err := run(content + "path: /root\n"); err == nil {
-		t.Errorf("charmcraft takes any key: %s", out)
+		t.Errorf("charmcraft accepts an unknown key: %s", out)
 	}
 }
 
-// installedCharmcraft is the path of the program; where it cannot be had the test is skipped.
+// installedCharmcraft returns the path of charmcraft, which it installs if necessary. If that
+// fails, it skips the test.
 func installedCharmcraft(t *testing.T) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "../../modules/tools/charmcraft/install")
-	var why bytes.Buffer
-	cmd.Stderr = &why
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	path, err := cmd.Output()
 	if err != nil {
-		t.Skipf("charmcraft cannot be installed (%v):\n%s", err, why.String())
+		t.Skipf("charmcraft cannot be installed (%v):\n%s", err, stderr.String())
 	}
 	return strings.TrimSpace(string(path))
 }

@@ -11,7 +11,7 @@ import (
 
 const charmDir = "../../../charm"
 
-// charmcraft is what other files repeat of charm/charmcraft.yaml.
+// charmcraft holds the parts of charm/charmcraft.yaml that other files must agree with.
 type charmcraft struct {
 	Name  string            `json:"name"`
 	Base  string            `json:"base"`
@@ -54,7 +54,7 @@ func readYAML(path string, into any) error {
 	return yaml.Unmarshal(content, into)
 }
 
-// cutDot cuts at the first dot.
+// cutDot splits at the first dot.
 func cutDot(s string) (before, after string, found bool) { return strings.Cut(s, ".") }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

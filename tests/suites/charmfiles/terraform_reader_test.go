@@ -17,17 +17,17 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// A module is a Terraform module as read: its blocks by type and labels, such as
+// A module is a parsed Terraform module. The keys of blocks are type and labels, such as
 // "variable units".
 type module struct {
 	dir    string
 	blocks map[string]*hclsyntax.Block
 }
 
-// A plan is a module's blocks with their values, worked out as Terraform would, by the
-// small part of its language that these modules use: variables, references to resources
-// and modules, and merge. Attributes of a block within a block are under its type; blocks
-// of one type that may come twice are told apart by a number.
+// A plan holds the evaluated blocks of a module. It supports only the part of the Terraform
+// language that these modules use: variables, references to resources and modules, and
+// merge. A nested block is an attribute with the name of its type; further blocks of the
+// same type have a number appended.
 type plan struct {
 	outputs   map[string]cty.Value
 	resources map[string]map[string]cty.Value // by type and name, such as "juju_application.prometheus"
@@ -39,7 +39,7 @@ func readModule(dir string) (module, error) {
 		return module{}, err
 	}
 	if len(files) == 0 {
-		return module{}, fmt.Errorf("%s holds no module", dir)
+		return module{}, fmt.Errorf("%s contains no Terraform files", dir)
 	}
 	m := module{dir: dir, blocks: map[string]*hclsyntax.Block{}}
 	parser := hclparse.NewParser()
@@ -50,7 +50,7 @@ func readModule(dir string) (module, error) {
 		}
 		body := file.Body.(*hclsyntax.Body)
 		for name := range body.Attributes {
-			return module{}, fmt.Errorf("%s: attribute %s outside of blocks", path, name)
+			return module{}, fmt.Errorf("%s: attribute %s outside a block", path, name)
 		}
 		for _, block := range body.Blocks {
 			key := block.Type
@@ -58,7 +58,7 @@ func readModule(dir string) (module, error) {
 				key += " " + label
 			}
 			if m.blocks[key] != nil {
-				return module{}, fmt.Errorf("%s: two blocks %s", path, key)
+				return module{}, fmt.Errorf("%s: duplicate block %s", path, key)
 			}
 			m.blocks[key] = block
 		}
@@ -66,7 +66,7 @@ func readModule(dir string) (module, error) {
 	return m, nil
 }
 
-// labelled are the labels of the blocks of the type that has one label.
+// labelled returns the labels of the blocks of a type that has one label.
 func (m module) labelled(blockType string) (names []string) {
 	for _, block := range m.blocks {
 		if block.Type == blockType && len(block.Labels) == 1 {
@@ -77,7 +77,7 @@ func (m module) labelled(blockType string) (names []string) {
 	return names
 }
 
-// makePlan works the module out for the inputs.
+// makePlan evaluates the module with the inputs.
 func (m module) makePlan(inputs map[string]cty.Value) (plan, error) {
 	variables, err := m.variables(inputs)
 	if err != nil {
@@ -89,34 +89,34 @@ func (m module) makePlan(inputs map[string]cty.Value) (plan, error) {
 	maps.DeleteFunc(pending, func(_ string, b *hclsyntax.Block) bool {
 		return b.Type == "variable" || b.Type == "terraform"
 	})
-	// Blocks whose references are not known yet wait for another round.
+	// A block that refers to a block not yet evaluated is tried again in the next round.
 	for len(pending) > 0 {
-		var waits error
+		var lastErr error
 		progress := false
 		for _, key := range slices.Sorted(maps.Keys(pending)) {
 			if err := m.planBlock(pending[key], p, modules, p.context(variables, modules)); err != nil {
-				waits = err
+				lastErr = err
 				continue
 			}
 			delete(pending, key)
 			progress = true
 		}
 		if !progress {
-			return plan{}, fmt.Errorf("%s: %w", m.dir, waits)
+			return plan{}, fmt.Errorf("%s: %w", m.dir, lastErr)
 		}
 	}
 	return p, nil
 }
 
-// variables are the inputs, or the defaults, converted to their types.
+// variables returns the inputs or defaults, converted to the types of the variables.
 func (m module) variables(inputs map[string]cty.Value) (map[string]cty.Value, error) {
 	values := map[string]cty.Value{}
 	for _, name := range m.labelled("variable") {
 		attributes := m.blocks["variable "+name].Body.Attributes
 		if attributes["type"] == nil || attributes["description"] == nil {
-			return nil, fmt.Errorf("%s: variable %s has no type, or no description", m.dir, name)
+			return nil, fmt.Errorf("%s: variable %s: expected a type and a description", m.dir, name)
 		}
-		wanted, defaults, diagnostics := typeexpr.TypeConstraintWithDefaults(attributes["type"].Expr)
+		wantType, defaults, diagnostics := typeexpr.TypeConstraintWithDefaults(attributes["type"].Expr)
 		if diagnostics.HasErrors() {
 			return nil, diagnostics
 		}
@@ -132,7 +132,7 @@ func (m module) variables(inputs map[string]cty.Value) (map[string]cty.Value, er
 		if defaults != nil && !value.IsNull() {
 			value = defaults.Apply(value)
 		}
-		converted, err := convert.Convert(value, wanted)
+		converted, err := convert.Convert(value, wantType)
 		if err != nil {
 			return nil, fmt.Errorf("%s: variable %s: %w", m.dir, name, err)
 		}
@@ -181,17 +181,17 @@ func (m module) planBlock(block *hclsyntax.Block, p plan, modules map[string]cty
 			return err
 		}
 		delete(attributes, "source")
-		made, err := child.makePlan(attributes)
+		planned, err := child.makePlan(attributes)
 		if err != nil {
 			return err
 		}
-		modules[block.Labels[0]] = cty.ObjectVal(made.outputs)
-		for key, resource := range made.resources {
+		modules[block.Labels[0]] = cty.ObjectVal(planned.outputs)
+		for key, resource := range planned.resources {
 			kind, name, _ := cutDot(key)
 			p.resources[kind+".module_"+block.Labels[0]+"_"+name] = resource
 		}
 	default:
-		return fmt.Errorf("%s: a block %s", m.dir, block.Type)
+		return fmt.Errorf("%s: unsupported block %s", m.dir, block.Type)
 	}
 	return nil
 }
@@ -219,14 +219,14 @@ func evaluate(body *hclsyntax.Body, ctx *hcl.EvalContext) (map[string]cty.Value,
 	return values, nil
 }
 
-// unused are the variables that nothing refers to.
+// unused returns the variables that no block refers to.
 func (m module) unused() (names []string) {
 	used := map[string]bool{}
 	for _, block := range m.blocks {
 		_ = hclsyntax.VisitAll(block.Body, func(node hclsyntax.Node) hcl.Diagnostics {
-			reference, is := node.(*hclsyntax.ScopeTraversalExpr)
-			if is && reference.Traversal.RootName() == "var" && len(reference.Traversal) > 1 {
-				if step, is := reference.Traversal[1].(hcl.TraverseAttr); is {
+			reference, ok := node.(*hclsyntax.ScopeTraversalExpr)
+			if ok && reference.Traversal.RootName() == "var" && len(reference.Traversal) > 1 {
+				if step, ok := reference.Traversal[1].(hcl.TraverseAttr); ok {
 					used[step.Name] = true
 				}
 			}
@@ -241,7 +241,7 @@ func (m module) unused() (names []string) {
 	return names
 }
 
-// misformatted are the files that terraform fmt would change.
+// misformatted returns the files that terraform fmt would change.
 func (m module) misformatted(format func([]byte) []byte) (paths []string, err error) {
 	files, err := filepath.Glob(filepath.Join(m.dir, "*.tf"))
 	for _, path := range files {
