@@ -21,21 +21,22 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// While the API server is away the last known targets are asked, and how old they are is
-// told. When it is back all is known that happened meanwhile.
+// TestAPIServerRestarts checks that, while the API server is unreachable, the proxy scrapes the
+// last known targets and exposes their staleness. Afterwards it must discover all changes
+// that it missed.
 func TestAPIServerRestarts(t *testing.T) {
 	ctx, cluster := t.Context(), shared.cluster
-	a, b, c := podThatSays(t, "restart", 6100), podThatSays(t, "restart", 6101), podThatSays(t, "restart", 6102)
+	a, b, c := podWithSample(t, "restart", 6100), podWithSample(t, "restart", 6101), podWithSample(t, "restart", 6102)
 	createPods(t, a, b)
-	line := newSwitch(t, strings.TrimPrefix(cluster.Server, "https://"))
-	config, err := cluster.Kubeconfig(cluster.Proxy, "https://"+line.address)
+	link := newForwarder(t, strings.TrimPrefix(cluster.Server, "https://"))
+	config, err := cluster.Kubeconfig(cluster.Proxy, "https://"+link.address)
 	must(t, err)
 	proxy := startProxy(t, "restart", map[string]string{"KUBECONFIG": config})
-	wantSaid(t, proxy, a.Name, b.Name)
+	wantSamples(t, proxy, a.Name, b.Name)
 	wantOwnMetric(t, proxy, `metrics_proxy_discovery_staleness_seconds{namespace=""} 0`)
 	before := resourceVersion(t, "restart")
 
-	line.off()
+	link.off()
 	must(t, cluster.DeletePod(ctx, a.Namespace, a.Name))
 	createPods(t, c)
 	eventually(t, func() error {
@@ -44,34 +45,35 @@ func TestAPIServerRestarts(t *testing.T) {
 		}
 		return nil
 	})
-	wantSaid(t, proxy, a.Name, b.Name)
-	wantAway(t, proxy, line.address)
+	wantSamples(t, proxy, a.Name, b.Name)
+	wantUnreachable(t, proxy, link.address)
 
-	// An API server that was started anew does not know what was before: 410 Gone.
+	// A restarted API server has no events for the old resource version: 410 Gone.
 	must(t, cluster.StopServer())
 	must(t, cluster.StartServer(ctx))
 	wantGone(t, "restart", before)
-	line.on()
-	wantSaid(t, proxy, b.Name, c.Name)
+	link.on()
+	wantSamples(t, proxy, b.Name, c.Name)
 	wantOwnMetric(t, proxy, `metrics_proxy_discovery_staleness_seconds{namespace=""} 0`)
 	eventually(t, func() error {
 		if n := strings.Count(proxy.Log(), "watching pods again"); n != 1 {
-			return fmt.Errorf("that the API server is back was logged %d times, want once:\n%s", n, proxy.Log())
+			return fmt.Errorf("the recovery of the API server was logged %d times, want once:\n%s", n, proxy.Log())
 		}
 		return nil
 	})
 }
 
-// wantAway wants a proxy to go on, and to say why what it knows may be out of date, for
-// three attempts to reach an API server that takes connections and closes them.
-func wantAway(t *testing.T, proxy *testbed.Proxy, address string) {
+// wantUnreachable checks that a proxy stays ready, and reports why its list of targets may be
+// out of date, for three attempts to reach an API server whose connections are closed
+// immediately.
+func wantUnreachable(t *testing.T, proxy *testbed.Proxy, address string) {
 	t.Helper()
 	attempts := func() float64 {
 		own, err := proxy.OwnMetrics(t.Context())
 		must(t, err)
 		match := watchErrorsLine.FindSubmatch(own)
 		if match == nil {
-			t.Fatalf("failed watches are not counted in\n%s", own)
+			t.Fatalf("the metrics have no count of failed watches:\n%s", own)
 		}
 		n, err := strconv.ParseFloat(string(match[1]), 64)
 		must(t, err)
@@ -83,57 +85,57 @@ func wantAway(t *testing.T, proxy *testbed.Proxy, address string) {
 		}
 		want := "pods of all namespaces may be out of date: cannot reach the API server at https://" + address
 		if status, body := get(t, proxy.URL("/-/ready"), nil); status != http.StatusOK || !strings.Contains(body, want) {
-			t.Fatalf("/-/ready answers %d %s", status, body)
+			t.Fatalf("/-/ready returns %d %s", status, body)
 		}
 		return nil
 	})
-	// A connection that is closed ends in few ways, with other ports each time.
+	// A closed connection can result in a few different errors, each of which is logged once.
 	if n := strings.Count(proxy.Log(), "cannot list or watch pods"); n < 1 || n > 4 {
-		t.Errorf("that the API server is away was logged %d times:\n%s", n, proxy.Log())
+		t.Errorf("the unreachable API server was logged %d times, want 1 to 4:\n%s", n, proxy.Log())
 	}
 	if strings.Contains(proxy.Log(), "watching pods again") {
-		t.Errorf("that the API server is back was logged while it was away:\n%s", proxy.Log())
+		t.Errorf("the recovery of the API server was logged while it was unreachable:\n%s", proxy.Log())
 	}
 }
 
 var watchErrorsLine = regexp.MustCompile(`(?m)^metrics_proxy_discovery_requests_total\{outcome="error",verb="watch"\} (.+)$`)
 
-// Where the API server has lost its etcd the last known targets are asked.
+// TestEtcdRestarts checks that the proxy scrapes the last known targets while etcd is down.
 func TestEtcdRestarts(t *testing.T) {
-	a, b := podThatSays(t, "etcd", 6110), podThatSays(t, "etcd", 6111)
+	a, b := podWithSample(t, "etcd", 6110), podWithSample(t, "etcd", 6111)
 	createPods(t, a)
 	proxy := startProxy(t, "etcd", nil)
-	wantSaid(t, proxy, a.Name)
+	wantSamples(t, proxy, a.Name)
 	must(t, shared.cluster.StopEtcd())
-	wantSaid(t, proxy, a.Name)
+	wantSamples(t, proxy, a.Name)
 	must(t, shared.cluster.StartEtcd(t.Context()))
-	eventually(t, func() error { // the API server needs a moment
+	eventually(t, func() error { // the API server needs time to reconnect
 		err := shared.cluster.CreatePods(t.Context(), b)
 		if apierrors.IsAlreadyExists(err) {
 			return shared.cluster.SetPodStatus(t.Context(), b.Namespace, b.Name, "Running", b.IPs...)
 		}
 		return err
 	})
-	wantSaid(t, proxy, a.Name, b.Name)
+	wantSamples(t, proxy, a.Name, b.Name)
 	must(t, shared.cluster.DeletePod(t.Context(), a.Namespace, a.Name))
-	wantSaid(t, proxy, b.Name)
+	wantSamples(t, proxy, b.Name)
 }
 
-// A token that serves no more is replaced where the proxy reads it: in the kubeconfig, or
-// in a file that this names.
+// TestTokenRotates checks that the proxy uses a new token, which replaces an invalid one in the
+// kubeconfig, or in a file that the kubeconfig refers to.
 func TestTokenRotates(t *testing.T) {
 	for _, where := range []string{"kubeconfig", "file"} {
 		t.Run(where, func(t *testing.T) {
 			ctx, cluster, name := t.Context(), shared.cluster, "rotates-"+where
 			user, err := cluster.NewUser(ctx, name, testbed.Grant{Rules: testbed.PodRules("list", "watch")})
 			must(t, err)
-			line := newSwitch(t, strings.TrimPrefix(cluster.Server, "https://"))
-			config, err := cluster.Kubeconfig(user, "https://"+line.address)
+			link := newForwarder(t, strings.TrimPrefix(cluster.Server, "https://"))
+			config, err := cluster.Kubeconfig(user, "https://"+link.address)
 			must(t, err)
-			replace := func(old, young testbed.User) {
+			replace := func(old, renewed testbed.User) {
 				content, err := os.ReadFile(config)
 				must(t, err)
-				must(t, os.WriteFile(config, []byte(strings.ReplaceAll(string(content), old.Token, young.Token)), 0o600))
+				must(t, os.WriteFile(config, []byte(strings.ReplaceAll(string(content), old.Token, renewed.Token)), 0o600))
 			}
 			if where == "file" {
 				path := filepath.Join(t.TempDir(), "token")
@@ -141,59 +143,61 @@ func TestTokenRotates(t *testing.T) {
 				content, err := os.ReadFile(config)
 				must(t, err)
 				must(t, os.WriteFile(config, []byte(strings.ReplaceAll(string(content), "token: "+user.Token, "tokenFile: "+path)), 0o600))
-				replace = func(_, young testbed.User) { must(t, os.WriteFile(path, []byte(young.Token), 0o600)) }
+				replace = func(_, renewed testbed.User) { must(t, os.WriteFile(path, []byte(renewed.Token), 0o600)) }
 			}
-			a, b := podThatSays(t, name, 6120), podThatSays(t, name, 6121)
+			a, b := podWithSample(t, name, 6120), podWithSample(t, name, 6121)
 			createPods(t, a)
 			proxy := startProxy(t, name, map[string]string{"KUBECONFIG": config})
-			wantSaid(t, proxy, a.Name)
+			wantSamples(t, proxy, a.Name)
 
-			young, err := cluster.RenewUser(ctx, name, user)
+			renewed, err := cluster.RenewUser(ctx, name, user)
 			must(t, err)
-			line.off() // ends the watch, which the old token began
-			line.on()
+			link.off() // closes the watch, which was authenticated with the old token
+			link.on()
 			eventually(t, func() error {
 				if !strings.Contains(proxy.Log(), "Unauthorized") {
-					return fmt.Errorf("the old token still serves")
+					return fmt.Errorf("the old token is still valid")
 				}
 				return nil
 			})
 			createPods(t, b)
-			wantSaid(t, proxy, a.Name)
-			replace(user, young)
-			wantSaid(t, proxy, a.Name, b.Name)
+			wantSamples(t, proxy, a.Name)
+			replace(user, renewed)
+			wantSamples(t, proxy, a.Name, b.Name)
 		})
 	}
 }
 
-// The API server gets a certificate of another authority, and the kubeconfig says so.
+// TestCertificateRotates gives the API server a certificate of a new CA, and then updates the
+// kubeconfig.
 func TestCertificateRotates(t *testing.T) {
 	ctx, cluster := t.Context(), shared.cluster
-	a, b := podThatSays(t, "certificate", 6130), podThatSays(t, "certificate", 6131)
+	a, b := podWithSample(t, "certificate", 6130), podWithSample(t, "certificate", 6131)
 	createPods(t, a)
 	config := kubeconfig(t)
 	proxy := startProxy(t, "certificate", map[string]string{"KUBECONFIG": config})
-	wantSaid(t, proxy, a.Name)
+	wantSamples(t, proxy, a.Name)
 	must(t, cluster.RotateCertificate(ctx))
 	createPods(t, b)
 	eventually(t, func() error {
 		if !strings.Contains(proxy.Log(), "certificate signed by unknown authority") {
-			return fmt.Errorf("the new certificate is trusted, or not seen yet")
+			return fmt.Errorf("no error for the new certificate in the log yet")
 		}
 		return nil
 	})
-	wantSaid(t, proxy, a.Name)
-	young, err := os.ReadFile(kubeconfig(t))
+	wantSamples(t, proxy, a.Name)
+	renewed, err := os.ReadFile(kubeconfig(t))
 	must(t, err)
-	must(t, os.WriteFile(config, young, 0o600))
-	wantSaid(t, proxy, a.Name, b.Name)
+	must(t, os.WriteFile(config, renewed, 0o600))
+	wantSamples(t, proxy, a.Name, b.Name)
 }
 
-// One of NAMESPACES that may not be listed keeps the proxy not ready, says which rule is
-// missing, and costs the others nothing. Once it is allowed nothing has to be restarted.
+// TestForbiddenNamespace checks that the proxy is not ready while pods of one of NAMESPACES
+// cannot be listed, reports the missing rule, and scrapes the pods of the other namespaces.
+// Once the permission is granted, it continues without a restart.
 func TestForbiddenNamespace(t *testing.T) {
 	ctx, cluster := t.Context(), shared.cluster
-	a, b := podThatSays(t, "allowed", 6140), podThatSays(t, "allowed", 6141)
+	a, b := podWithSample(t, "allowed", 6140), podWithSample(t, "allowed", 6141)
 	b.Namespace = "forbidden"
 	createPods(t, a, b)
 	user, err := cluster.NewUser(ctx, "half", testbed.Grant{Namespace: "allowed", Rules: testbed.PodRules("list", "watch")})
@@ -206,23 +210,23 @@ func TestForbiddenNamespace(t *testing.T) {
 		status, body := get(t, proxy.URL("/-/ready"), nil)
 		rule := `expected a Role in namespace forbidden with the rule apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]`
 		if status != http.StatusServiceUnavailable || !strings.Contains(body, rule) || strings.Contains(body, "namespace allowed") {
-			return fmt.Errorf("/-/ready answers %d %s", status, body)
+			return fmt.Errorf("/-/ready returns %d %s", status, body)
 		}
 		return nil
 	})
-	wantSaid(t, proxy, a.Name)
+	wantSamples(t, proxy, a.Name)
 	env := []string{"POD_LABEL_SELECTOR=test=allowed", "KUBECONFIG=" + config, "NAMESPACES=allowed,forbidden"}
 	if code, stdout, stderr := runProxy(t, env, "scrape"); code != 1 || !ups(stdout)[a.Name] || !strings.Contains(stderr, "metrics-proxy: pods of namespace forbidden are not known yet: ") {
 		t.Errorf("scrape: exit code %d\n%s%s", code, stdout, stderr)
 	}
 	must(t, cluster.Allow(ctx, "half", testbed.Grant{Namespace: "forbidden", Rules: testbed.PodRules("list", "watch")}))
-	wantSaid(t, proxy, a.Name, b.Name)
+	wantSamples(t, proxy, a.Name, b.Name)
 	if status, body := get(t, proxy.URL("/-/ready"), nil); status != http.StatusOK {
-		t.Errorf("/-/ready answers %d %s", status, body)
+		t.Errorf("/-/ready returns %d %s", status, body)
 	}
 }
 
-// resourceVersion is that of a namespace's pods now.
+// resourceVersion returns the current resource version of the pods of a namespace.
 func resourceVersion(t *testing.T, namespace string) string {
 	t.Helper()
 	list, err := shared.cluster.Client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
@@ -230,7 +234,7 @@ func resourceVersion(t *testing.T, namespace string) string {
 	return list.ResourceVersion
 }
 
-// wantGone wants the API server to refuse a watch from a version on.
+// wantGone checks that the API server rejects a watch from a resource version.
 func wantGone(t *testing.T, namespace, version string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -244,7 +248,7 @@ func wantGone(t *testing.T, namespace, version string) {
 		}
 	}
 	if !apierrors.IsGone(err) && !apierrors.IsResourceExpired(err) {
-		t.Fatalf("a watch from version %s on: %v, want 410 Gone", version, err)
+		t.Fatalf("watch from resource version %s: error %v, want 410 Gone", version, err)
 	}
 }
 
@@ -256,15 +260,15 @@ func staleness(t *testing.T, proxy *testbed.Proxy) float64 {
 	must(t, err)
 	match := stalenessLine.FindSubmatch(own)
 	if match == nil {
-		t.Fatalf("there is no staleness in\n%s", own)
+		t.Fatalf("the metrics have no staleness:\n%s", own)
 	}
 	seconds, err := strconv.ParseFloat(string(match[1]), 64)
 	must(t, err)
 	return seconds
 }
 
-// lineSwitch passes connections on, unless it is off.
-type lineSwitch struct {
+// forwarder forwards TCP connections to an address, unless it is off.
+type forwarder struct {
 	address string
 
 	mu    sync.Mutex
@@ -272,16 +276,16 @@ type lineSwitch struct {
 	conns []net.Conn
 }
 
-func newSwitch(t *testing.T, to string) *lineSwitch {
+func newForwarder(t *testing.T, to string) *forwarder {
 	t.Helper()
-	return newSwitchAt(t, "127.0.0.1", to)
+	return newForwarderAt(t, "127.0.0.1", to)
 }
 
-func newSwitchAt(t *testing.T, host, to string) *lineSwitch {
+func newForwarderAt(t *testing.T, host, to string) *forwarder {
 	t.Helper()
 	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	must(t, err)
-	s := &lineSwitch{address: listener.Addr().String()}
+	s := &forwarder{address: listener.Addr().String()}
 	t.Cleanup(func() {
 		_ = listener.Close()
 		s.off()
@@ -304,8 +308,8 @@ func newSwitchAt(t *testing.T, host, to string) *lineSwitch {
 	return s
 }
 
-// add takes note of connections, unless the switch is off.
-func (s *lineSwitch) add(conns ...net.Conn) bool {
+// add registers connections. If the forwarder is off, it closes them and returns false.
+func (s *forwarder) add(conns ...net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isOff {
@@ -318,8 +322,8 @@ func (s *lineSwitch) add(conns ...net.Conn) bool {
 	return true
 }
 
-// off ends all connections and takes no more.
-func (s *lineSwitch) off() {
+// off closes all connections. New ones are closed until on is called.
+func (s *forwarder) off() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isOff = true
@@ -329,7 +333,7 @@ func (s *lineSwitch) off() {
 	s.conns = nil
 }
 
-func (s *lineSwitch) on() {
+func (s *forwarder) on() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isOff = false

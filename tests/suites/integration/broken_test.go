@@ -11,8 +11,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// reasons are what each of exporter.Broken and a pod without a listener must be
-// reported as.
+// reasons maps each of exporter.Broken, and a pod without a listener, to the expected reason.
 var reasons = map[string]string{
 	"hang": "timeout", "stall": "timeout", "drip": "timeout",
 	"reset": "incomplete", "reset-in-body": "incomplete", "truncated": "incomplete", "truncated-chunked": "incomplete",
@@ -22,8 +21,8 @@ var reasons = map[string]string{
 	"refused": "connect",
 }
 
-// Whatever a pod does, no other pod loses a sample, the scrape comes by the
-// deadline, and up, the log and the metrics say what happened.
+// TestBrokenPods checks that broken pods do not affect the samples of other pods or delay the
+// response beyond the deadline, and that up, the log and the metrics report each failure.
 func TestBrokenPods(t *testing.T) {
 	var all []testbed.Pod
 	for i, broken := range exporter.Broken() {
@@ -48,14 +47,14 @@ scrape_configs:
 `, proxy.Address()))
 	waitForUp(t, prometheus, "broken")
 
-	status, answer := get(t, proxy.URL("/metrics"), map[string][]string{"X-Prometheus-Scrape-Timeout-Seconds": {"3"}})
+	status, response := get(t, proxy.URL("/metrics"), map[string][]string{"X-Prometheus-Scrape-Timeout-Seconds": {"3"}})
 	if status != 200 {
-		t.Fatalf("status %d: %s", status, answer)
+		t.Fatalf("status %d: %s", status, response)
 	}
-	up := ups(answer)
-	samples := len(seriesOf(t, shared.payload)) // with its up
+	up := ups(response)
+	samples := len(seriesOf(t, shared.payload)) // including up
 	for _, p := range healthy {
-		if n := countSamples(answer, p.Name); !up[p.Name] || n != samples {
+		if n := countSamples(response, p.Name); !up[p.Name] || n != samples {
 			t.Errorf("healthy pod %s: up %v, %d samples, want %d", p.Name, up[p.Name], n, samples)
 		}
 	}
@@ -65,18 +64,18 @@ scrape_configs:
 	log := proxy.Log()
 	for name, reason := range reasons {
 		if value, ok := up[name]; !ok || value {
-			t.Errorf("pod %s: up is %v (told: %v), want 0", name, value, ok)
+			t.Errorf("pod %s: up is %v (exposed: %v), want 0", name, value, ok)
 		}
-		if n := countSamples(answer, name); n != 1 {
-			t.Errorf("pod %s: %d samples, want its up only", name, n)
+		if n := countSamples(response, name); n != 1 {
+			t.Errorf("pod %s: %d samples, want only up", name, n)
 		}
 		line := logLine(log, "pod="+name+" ")
 		if !strings.Contains(line, "reason="+reason+" ") || !strings.Contains(line, "err=") {
-			t.Errorf("pod %s: the log says %q, want reason %s", name, line, reason)
+			t.Errorf("pod %s: the log line is %q, want reason %s", name, line, reason)
 		}
 	}
 	if len(reasons) != len(exporter.Broken())+1 {
-		t.Errorf("%d reasons for %d ways of being broken", len(reasons), len(exporter.Broken())+1)
+		t.Errorf("%d reasons for %d broken pods", len(reasons), len(exporter.Broken())+1)
 	}
 	own, err := proxy.OwnMetrics(t.Context())
 	if err != nil {
@@ -85,13 +84,13 @@ scrape_configs:
 	for _, reason := range reasons {
 		zero := fmt.Sprintf("metrics_proxy_target_scrapes_total{reason=%q} 0\n", reason)
 		if !strings.Contains(string(own), fmt.Sprintf("{reason=%q} ", reason)) || strings.Contains(string(own), zero) {
-			t.Errorf("own metrics do not count reason %s", reason)
+			t.Errorf("the own metrics do not count reason %s", reason)
 		}
 	}
 }
 
-func countSamples(answer, pod string) int {
-	return strings.Count(answer, fmt.Sprintf("{k8s_pod_name=%q,", pod))
+func countSamples(response, pod string) int {
+	return strings.Count(response, fmt.Sprintf("{k8s_pod_name=%q,", pod))
 }
 
 func logLine(log, part string) string {
@@ -103,7 +102,7 @@ func logLine(log, part string) string {
 	return ""
 }
 
-// freePortAt is a port of the address where nobody listens.
+// freePortAt returns a port of the address on which nothing listens.
 func freePortAt(t *testing.T, host string) int {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))

@@ -15,12 +15,13 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// The charm's alert rules in a real Prometheus that scrapes a real unit as the relation
-// tells it to: what they ask for is there, a pod that is down is told, and only that. The
-// Prometheus charm's own HostDown tells it as well, as docs/alerts.md says.
-func TestAlertRulesOfTheCharm(t *testing.T) {
+// TestCharmAlertRules runs the charm's alert rules in a real Prometheus that scrapes the proxy
+// as the relation configures it. Each selector must match series, and the only alerts must be
+// for the pod that is down. HostDown of the Prometheus charm fires for it as well, as
+// docs/alerts.md describes.
+func TestCharmAlertRules(t *testing.T) {
 	down := pod(t, "alerts", 7300, http.NotFoundHandler())
-	createPods(t, down, podThatSays(t, "alerts", 7301))
+	createPods(t, down, podWithSample(t, "alerts", 7301))
 	proxy := startProxy(t, "alerts", nil)
 	rules, selectors := alertRules(t)
 	ownMetrics := strings.TrimSuffix(strings.TrimPrefix(proxy.OwnMetricsURL(), "http://"), "/metrics")
@@ -37,7 +38,7 @@ scrape_configs:
 	waitForUp(t, prometheus, "own")
 	for _, selector := range selectors {
 		if samples, err := prometheus.Query(t.Context(), selector); err != nil || len(samples) == 0 {
-			t.Errorf("%s is %v, %v: no alert can come of it", selector, samples, err)
+			t.Errorf("%s returns %v, error %v: the alert can never fire", selector, samples, err)
 		}
 	}
 	both := func(s []testbed.Sample) bool { return len(s) >= 2 }
@@ -47,16 +48,17 @@ scrape_configs:
 	for _, alert := range firing {
 		names[alert.Labels["alertname"]] = true
 		if alert.Labels["k8s_pod_name"] != down.Name || alert.Labels["juju_unit"] != "a/0" {
-			t.Errorf("an alert that is not the pod's: %v", alert.Labels)
+			t.Errorf("unexpected alert: %v", alert.Labels)
 		}
 	}
 	if len(firing) != 2 || !names["MetricsProxyTargetDown"] || !names["HostDown"] {
-		t.Errorf("firing: %v", firing)
+		t.Errorf("the firing alerts are %v, want MetricsProxyTargetDown and HostDown", firing)
 	}
 }
 
-// alertRules writes the charm's rules without their delays, and HostDown as the relation's
-// library adds it, and returns what the charm's select.
+// alertRules writes a rule file with the charm's rules, without their for clauses, and with
+// HostDown, which the library of the relation adds. It returns the path and the selectors of
+// the charm's rules.
 func alertRules(t *testing.T) (path string, selectors []string) {
 	t.Helper()
 	const topology = `juju_model="m",juju_model_uuid="u",juju_application="a"`
@@ -76,7 +78,7 @@ func alertRules(t *testing.T) (path string, selectors []string) {
 		for _, rule := range group.Rules {
 			found := regexp.MustCompile(`\w+\{.*?\}`).FindAllString(rule.Expr, -1)
 			if len(found) == 0 {
-				t.Errorf("%s selects nothing: %s", rule.Alert, rule.Expr)
+				t.Errorf("%s has no selector: %s", rule.Alert, rule.Expr)
 			}
 			selectors = append(selectors, found...)
 		}

@@ -16,77 +16,79 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// Three units of the charm, as Juju runs them: the rock under Juju's Pebble, at an address
-// each, with the layer that the charm makes. What the charm tells Prometheus, made a
-// configuration as the Prometheus charm does it, has a real one scrape every unit, and each
-// series stands once, whether honor_labels is true, as there, or false.
-func TestUnitsOfTheCharm(t *testing.T) {
+// TestCharmUnits runs three units of the charm as Juju does: the rock under Juju's Pebble, each
+// at its own address, with the layer that the charm generates. A real Prometheus uses the
+// scrape configurations that the Prometheus charm generates from the charm's relation data.
+// It must scrape every unit and store each series once, whether honor_labels is true, as in
+// these configurations, or false.
+func TestCharmUnits(t *testing.T) {
 	const units, pods = 3, 12
 	rock(t)
 	gateway := bridgeAddress(t)
 	createPods(t, podsAt(t, gateway, pods)...)
 	var containers, addresses []string
 	for range units {
-		id := startHeld(t, gateway)
+		id := startOnHold(t, gateway)
 		containers = append(containers, id)
 		addresses = append(addresses, docker(t, "inspect", "--format", "{{.NetworkSettings.IPAddress}}", id))
 	}
-	told := relate(t, `{"pod-label-selector": "test=units", "namespaces": "*"}`, addresses...)
+	rel := relate(t, `{"pod-label-selector": "test=units", "namespaces": "*"}`, addresses...)
 	for i, id := range containers {
-		configure(t, id, told.Plans[i])
+		configure(t, id, rel.Plans[i])
 	}
 	for _, honorLabels := range []bool{true, false} {
 		t.Run(fmt.Sprint("honor_labels=", honorLabels), func(t *testing.T) {
 			t.Parallel()
-			prometheus := startPrometheus(t, told.config(t, map[string]any{"honor_labels": honorLabels, "scrape_interval": "1s", "scrape_timeout": "1s"}))
-			every := func(n int) func([]testbed.Sample) bool {
+			prometheus := startPrometheus(t, rel.config(t, map[string]any{"honor_labels": honorLabels, "scrape_interval": "1s", "scrape_timeout": "1s"}))
+			hasLength := func(n int) func([]testbed.Sample) bool {
 				return func(s []testbed.Sample) bool { return len(s) == n }
 			}
 			for query, n := range map[string]int{
-				`up{juju_application="metrics-proxy-k8s",k8s_pod_name=""} == 1`:  2 * units, // the pods', and its own
+				`up{juju_application="metrics-proxy-k8s",k8s_pod_name=""} == 1`:  2 * units, // the merged metrics, and the own metrics
 				`count by (juju_unit, instance) (metrics_proxy_build_info)`:      units,
 				`up{juju_application="metrics-proxy-k8s",k8s_pod_name!=""} == 1`: pods,
 				`said`:                                pods,
 				`count by (juju_unit) (said)`:         units,
 				`count by (k8s_pod_name) (said) == 1`: pods,
 			} {
-				if samples, err := prometheus.WaitFor(t.Context(), query, time.Minute, every(n)); err != nil {
-					t.Errorf("%s: %v: %d, want %d: %v", query, err, len(samples), n, samples)
+				if samples, err := prometheus.WaitFor(t.Context(), query, time.Minute, hasLength(n)); err != nil {
+					t.Errorf("%s: %v: %d samples, want %d: %v", query, err, len(samples), n, samples)
 				}
 			}
-			wrong, err := prometheus.Query(t.Context(), `said unless label_replace(said, "k8s_pod_name", "$1", "by", "(.*)")`)
-			if err != nil || len(wrong) > 0 {
-				t.Errorf("under another name than the pod's: %v, %v", wrong, err)
+			mislabelled, err := prometheus.Query(t.Context(), `said unless label_replace(said, "k8s_pod_name", "$1", "by", "(.*)")`)
+			if err != nil || len(mislabelled) > 0 {
+				t.Errorf("samples with the labels of another pod: %v, error %v", mislabelled, err)
 			}
 		})
 	}
 }
 
-// What the charm tells Prometheus is valid for it, and gives the proxy its time.
-func TestPrometheusTakesWhatTheCharmTells(t *testing.T) {
+// TestCharmScrapeConfigs checks that the scrape configurations are valid, and that
+// scrape_timeout exceeds the proxy's SCRAPE_TIMEOUT.
+func TestCharmScrapeConfigs(t *testing.T) {
 	promtool, err := testbed.Binary(t.Context(), "promtool", os.Stderr)
 	must(t, err)
 	for timeout, want := range map[string][2]string{"9s": {"60s", "10s"}, "90s": {"91s", "91s"}, "1.5": {"60s", "3s"}} {
-		told := relate(t, fmt.Sprintf(`{"pod-label-selector": "app=web", "scrape-timeout": %q}`, timeout), "192.0.2.1", "192.0.2.2")
-		if len(told.ScrapeConfigs) != 4 {
-			t.Errorf("%d scrape configurations, want two for each unit: %v", len(told.ScrapeConfigs), told.ScrapeConfigs)
+		rel := relate(t, fmt.Sprintf(`{"pod-label-selector": "app=web", "scrape-timeout": %q}`, timeout), "192.0.2.1", "192.0.2.2")
+		if len(rel.ScrapeConfigs) != 4 {
+			t.Errorf("%d scrape configurations, want two for each unit: %v", len(rel.ScrapeConfigs), rel.ScrapeConfigs)
 		}
 		config := filepath.Join(t.TempDir(), "prometheus.yml")
-		must(t, os.WriteFile(config, []byte(told.config(t, nil)), 0o600))
+		must(t, os.WriteFile(config, []byte(rel.config(t, nil)), 0o600))
 		if out, err := exec.CommandContext(t.Context(), promtool, "check", "config", config).CombinedOutput(); err != nil {
-			t.Errorf("with %s promtool says %s", timeout, out)
+			t.Errorf("with scrape-timeout %s promtool reports %s", timeout, out)
 		}
-		for _, c := range told.ScrapeConfigs {
+		for _, c := range rel.ScrapeConfigs {
 			isOwn := strings.Contains(fmt.Sprint(c["job_name"]), "-own-")
 			if got := [2]string{fmt.Sprint(c["scrape_interval"]), fmt.Sprint(c["scrape_timeout"])}; !isOwn && got != want {
-				t.Errorf("with %s interval and timeout are %v, want %v", timeout, got, want)
+				t.Errorf("with scrape-timeout %s interval and timeout are %v, want %v", timeout, got, want)
 			}
 		}
 	}
 }
 
-// bridgeAddress is the address of this machine on Docker's default network. Docker 20.10 may
-// report a network without a gateway, so the interface is read.
+// bridgeAddress returns the address of this machine on Docker's default network. It reads the
+// interface, because Docker 20.10 may report no gateway for the network.
 func bridgeAddress(t *testing.T) string {
 	t.Helper()
 	bridge, err := net.InterfaceByName(docker(t, "network", "inspect", "bridge", "--format", `{{index .Options "com.docker.network.bridge.name"}}`))
@@ -102,13 +104,14 @@ func bridgeAddress(t *testing.T) string {
 	return ""
 }
 
-// podsAt are pods of one node, whose exporters listen there.
+// podsAt returns n pods with hostNetwork on one node, whose exporters listen on the node's
+// address.
 func podsAt(t *testing.T, node string, n int) []testbed.Pod {
 	t.Helper()
 	var pods []testbed.Pod
 	for i := range n {
 		name := fmt.Sprintf("units-%d", i)
-		server, err := exporter.Start(node+":0", exporter.Replay([]byte(says(name))))
+		server, err := exporter.Start(node+":0", exporter.Replay([]byte(sampleBy(name))))
 		must(t, err)
 		t.Cleanup(server.Close)
 		pods = append(pods, testbed.Pod{
@@ -119,24 +122,25 @@ func podsAt(t *testing.T, node string, n int) []testbed.Pod {
 	return pods
 }
 
-// startHeld starts the rock as Juju does, before a charm says what it shall run. The API
-// server is reached by the gateway.
-func startHeld(t *testing.T, gateway string) (id string) {
+// startOnHold starts the rock as Juju does: the service does not start before a charm
+// configures it. The container reaches the API server through the gateway.
+func startOnHold(t *testing.T, gateway string) (id string) {
 	t.Helper()
-	apiServer := newSwitchAt(t, gateway, strings.TrimPrefix(shared.cluster.Server, "https://"))
+	apiServer := newForwarderAt(t, gateway, strings.TrimPrefix(shared.cluster.Server, "https://"))
 	kubeconfig, err := shared.cluster.Kubeconfig(shared.cluster.Proxy, "https://"+apiServer.address)
 	must(t, err)
-	options := append(mountKubeconfig(t, kubeconfig), underJujusPebble(t, "1.26")...)
+	options := append(mountKubeconfig(t, kubeconfig), jujuPebbleOptions(t, "1.26")...)
 	return startContainer(t, options, "run", "--create-dirs", "--hold", "--verbose")
 }
 
-// relation is what units told Prometheus.
+// relation holds what the units generate for Prometheus.
 type relation struct {
-	Plans         []string         // of the container of each unit
+	Plans         []string         // Pebble plan of each unit's container
 	ScrapeConfigs []map[string]any `json:"scrape_configs"`
 }
 
-// relate runs a unit of the charm at each address, with the configuration.
+// relate runs a unit of the charm at each address, with the configuration, in a relation with
+// Prometheus.
 func relate(t *testing.T, config string, addresses ...string) (r relation) {
 	t.Helper()
 	out, err := testbed.Python(t.Context(), nil, append([]string{"tests/real/units.py", config}, addresses...)...)
@@ -145,13 +149,13 @@ func relate(t *testing.T, config string, addresses ...string) (r relation) {
 	return r
 }
 
-// config is prometheus.yml, with what is to be otherwise in each scrape configuration.
-func (r relation) config(t *testing.T, otherwise map[string]any) string {
+// config returns a prometheus.yml. overrides replaces fields of each scrape configuration.
+func (r relation) config(t *testing.T, overrides map[string]any) string {
 	t.Helper()
 	var configs []map[string]any
-	for _, told := range r.ScrapeConfigs {
-		config := maps.Clone(told)
-		maps.Copy(config, otherwise)
+	for _, original := range r.ScrapeConfigs {
+		config := maps.Clone(original)
+		maps.Copy(config, overrides)
 		configs = append(configs, config)
 	}
 	text, err := json.Marshal(map[string]any{"scrape_configs": configs})
@@ -159,7 +163,7 @@ func (r relation) config(t *testing.T, otherwise map[string]any) string {
 	return string(text)
 }
 
-// configure does what a charm does with the plan.
+// configure adds the plan as a layer and replans, as a charm does.
 func configure(t *testing.T, id, plan string) {
 	t.Helper()
 	add := exec.Command("docker", "exec", "--interactive", id, "/charm/bin/pebble", "add", "--combine", "metrics-proxy", "/dev/stdin")

@@ -17,13 +17,14 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// Pods come and go, and each address goes on to another pod at once. No sample stands
-// under another pod's name, no pod is missing that has been there for two seconds, and none
-// is told that the API server did not know during the scrape. What the API server has not
-// told by the end of a scrape nobody can know: so a sample may be of a pod that has got its
-// address within the last second, of one pod in a hundred.
+// TestChurn replaces pods continuously, and assigns each address to another pod immediately. No
+// sample may have the labels of another pod, no pod that has existed for two seconds may be
+// missing, and no pod may be reported that the API server did not list during the scrape.
+// The proxy cannot know changes that the API server has not sent by the end of a scrape. So
+// up to one pod in a hundred may have a mislabelled sample, if it got its address within the
+// last second.
 func TestChurn(t *testing.T) {
-	const pods, perSecond, lasts = 1000, 30, 2 * time.Minute
+	const pods, perSecond, duration = 1000, 30, 2 * time.Minute
 	c := newChurn(t)
 	c.start(t, pods)
 	proxy := startProxy(t, "churn", nil)
@@ -41,40 +42,41 @@ func TestChurn(t *testing.T) {
 			}
 		}
 	})
-	answers, samples := 0, 0
-	for start := time.Now(); time.Since(start) < lasts && !t.Failed(); answers++ {
+	scrapes, samples := 0, 0
+	for start := time.Now(); time.Since(start) < duration && !t.Failed(); scrapes++ {
 		before := c.listed(t)
 		settled := c.since(2 * time.Second)
-		status, answer := get(t, proxy.URL("/metrics"), nil)
+		status, response := get(t, proxy.URL("/metrics"), nil)
 		if status != http.StatusOK {
-			t.Fatalf("status %d: %.200s", status, answer)
+			t.Fatalf("status %d: %.200s", status, response)
 		}
-		samples += c.check(t, answer, before, c.listed(t), settled)
+		samples += c.check(t, response, before, c.listed(t), settled)
 	}
 	close(done)
 	changing.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t.Logf("%d answers with %d samples, %d pods were replaced, %d samples too new to be known", answers, samples, c.count-pods, c.tooNew)
+	t.Logf("%d scrapes with %d samples, %d pods replaced, %d samples mislabelled because the pod was too new", scrapes, samples, c.count-pods, c.tooNew)
 	if c.tooNew*100 > c.count-pods {
-		t.Errorf("%d samples of %d new pods stand under the name of the one before", c.tooNew, c.count-pods)
+		t.Errorf("%d samples of %d new pods have the labels of the previous pod", c.tooNew, c.count-pods)
 	}
-	if !t.Failed() && (answers < 20 || c.count < pods+int(lasts.Seconds())*perSecond/3) {
-		t.Errorf("%d answers, %d pods replaced: that is no test", answers, c.count-pods)
+	if !t.Failed() && (scrapes < 20 || c.count < pods+int(duration.Seconds())*perSecond/3) {
+		t.Errorf("%d scrapes, %d pods replaced: too few for a meaningful test", scrapes, c.count-pods)
 	}
 }
 
-// churn replaces pods. All addresses answer with the name of the pod that has them.
+// churn replaces pods. An exporter serves all addresses, and responds with the name of the pod
+// that has the address.
 type churn struct {
 	port int
 
-	mu     sync.Mutex // for what follows
-	owners map[string]string
-	live   []testbed.Pod
-	got    map[string]time.Time // by name: when it got its address
-	ready  map[string]time.Time // by name: when the API server knew its address
-	count  int                  // pods so far
-	tooNew int                  // samples of pods that have just got an address
+	mu     sync.Mutex           // guards the fields below
+	owners map[string]string    // pod names by address
+	live   []testbed.Pod        // the oldest first
+	got    map[string]time.Time // by name: when the pod got its address
+	ready  map[string]time.Time // by name: when the API server had stored the address
+	count  int                  // number of pods created so far
+	tooNew int                  // number of mislabelled samples of pods that just got their address
 }
 
 func newChurn(t *testing.T) *churn {
@@ -89,7 +91,7 @@ func newChurn(t *testing.T) *churn {
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain")
-		_, _ = fmt.Fprint(w, says(owner))
+		_, _ = fmt.Fprint(w, sampleBy(owner))
 	}))
 	must(t, err)
 	t.Cleanup(server.Close)
@@ -100,7 +102,7 @@ func newChurn(t *testing.T) *churn {
 	return c
 }
 
-// next is a pod that is not there yet.
+// next returns the next pod to create.
 func (c *churn) next() testbed.Pod {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,7 +113,7 @@ func (c *churn) next() testbed.Pod {
 	}
 }
 
-// own makes an address that of a pod, or of none.
+// own assigns an address to a pod. An empty name means none.
 func (c *churn) own(address, name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,19 +130,20 @@ func (c *churn) start(t *testing.T, pods int) {
 	}
 	must(t, shared.cluster.CreatePods(t.Context(), all...))
 	for _, p := range all {
-		c.isThere(p)
+		c.add(p)
 	}
 }
 
-func (c *churn) isThere(p testbed.Pod) {
+func (c *churn) add(p testbed.Pod) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.live = append(c.live, p)
 	c.ready[p.Name] = time.Now()
 }
 
-// replace deletes the oldest pod and gives its address to a new one, every second time
-// as a kubelet does it: the old pod is terminating by then, and gone later.
+// replace deletes the oldest pod and assigns its address to a new one. Every second time it
+// deletes the pod as a kubelet does: the old pod is still terminating when the new pod gets
+// the address.
 func (c *churn) replace(t *testing.T) {
 	c.mu.Lock()
 	old := c.live[0]
@@ -155,14 +158,14 @@ func (c *churn) replace(t *testing.T) {
 	}
 	err := end(ctx, old.Namespace, old.Name)
 	c.own(old.IPs[0], "")
-	young := c.next()
+	created := c.next()
 	if err == nil {
-		err = cluster.CreatePods(ctx, young)
+		err = cluster.CreatePods(ctx, created)
 	}
-	young.IPs = old.IPs
-	c.own(young.IPs[0], young.Name)
+	created.IPs = old.IPs
+	c.own(created.IPs[0], created.Name)
 	if err == nil {
-		err = cluster.SetPodStatus(ctx, young.Namespace, young.Name, corev1.PodRunning, young.IPs...)
+		err = cluster.SetPodStatus(ctx, created.Namespace, created.Name, corev1.PodRunning, created.IPs...)
 	}
 	if err == nil && isSlow {
 		err = cluster.DeletePod(ctx, old.Namespace, old.Name)
@@ -171,10 +174,10 @@ func (c *churn) replace(t *testing.T) {
 		t.Error(err)
 		return
 	}
-	c.isThere(young)
+	c.add(created)
 }
 
-// since are the pods that have been there for so long.
+// since returns the pods that have existed for longer than d.
 func (c *churn) since(d time.Duration) map[string]bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,8 +190,8 @@ func (c *churn) since(d time.Duration) map[string]bool {
 	return settled
 }
 
-// listed are the pods with an address that the API server lists, false for those that are
-// terminating.
+// listed returns the running pods with an address that the API server lists. The value is
+// false for a terminating pod.
 func (c *churn) listed(t *testing.T) map[string]bool {
 	t.Helper()
 	list, err := shared.cluster.Client.CoreV1().Pods("churn").List(t.Context(), metav1.ListOptions{})
@@ -204,12 +207,12 @@ func (c *churn) listed(t *testing.T) map[string]bool {
 
 var saidLine = regexp.MustCompile(`(?m)^said\{k8s_pod_name="([^"]+)",k8s_namespace="churn",by="([^"]+)"\} 1$`)
 
-// check compares an answer with what the API server listed before and after it, and with
-// the pods that were settled before. It returns the number of samples.
-func (c *churn) check(t *testing.T, answer string, before, after, settled map[string]bool) int {
+// check compares a response with the pods that the API server listed before and after the
+// scrape, and with the pods that were settled before. It returns the number of samples.
+func (c *churn) check(t *testing.T, response string, before, after, settled map[string]bool) int {
 	t.Helper()
-	said := saidLine.FindAllStringSubmatch(answer, -1)
-	for _, m := range said {
+	matches := saidLine.FindAllStringSubmatch(response, -1)
+	for _, m := range matches {
 		if m[1] == m[2] {
 			continue
 		}
@@ -218,20 +221,20 @@ func (c *churn) check(t *testing.T, answer string, before, after, settled map[st
 		c.tooNew++
 		c.mu.Unlock()
 		if age > time.Second {
-			t.Errorf("under the name of %s stands a sample of %s, which got its address %s ago", m[1], m[2], age)
+			t.Errorf("the labels of %s are on a sample of %s, which got its address %s ago", m[1], m[2], age)
 		}
 	}
-	up := ups(answer)
+	up := ups(response)
 	for name := range up {
 		_, wasListed := before[name]
 		if _, isListed := after[name]; !wasListed && !isListed {
-			t.Errorf("%s is told, which the API server did not list before nor after", name)
+			t.Errorf("%s is in the response, but the API server listed it neither before nor after the scrape", name)
 		}
 	}
 	for name := range settled {
-		if isUp, isTold := up[name]; after[name] && !isUp {
-			t.Errorf("%s has been there for two seconds; told: %t, up: %t", name, isTold, isUp)
+		if isUp, isReported := up[name]; after[name] && !isUp {
+			t.Errorf("%s has existed for two seconds; in the response: %t, up: %t", name, isReported, isUp)
 		}
 	}
-	return len(said)
+	return len(matches)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// runProxy runs the program to its end.
+// runProxy runs the program until it exits.
 func runProxy(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -29,11 +29,11 @@ func runProxy(t *testing.T, env []string, args ...string) (code int, stdout, std
 	cmd := exec.CommandContext(ctx, shared.binary, args...)
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = &out, &err
-	_ = cmd.Run() // the exit code tells
+	_ = cmd.Run() // the exit code is returned
 	return cmd.ProcessState.ExitCode(), out.String(), err.String()
 }
 
-// withGarbageKey is a kubeconfig whose user has a certificate, and no key that can be read.
+// withGarbageKey writes a kubeconfig whose user has a client certificate and an invalid key.
 func withGarbageKey(t *testing.T) string {
 	t.Helper()
 	path := kubeconfig(t)
@@ -47,9 +47,9 @@ func withGarbageKey(t *testing.T) string {
 	return path
 }
 
-// Each mistake ends the program with one message that names variable, value and
-// rule, before it listens.
-func TestMistakes(t *testing.T) {
+// TestInvalidConfiguration checks that each mistake ends the program before it listens, with
+// one message that names the variable, the value and the rule.
+func TestInvalidConfiguration(t *testing.T) {
 	good := []string{"POD_LABEL_SELECTOR=a=b", "KUBECONFIG=" + kubeconfig(t)}
 	garbageKey := withGarbageKey(t)
 	for _, test := range []struct {
@@ -81,11 +81,11 @@ func TestMistakes(t *testing.T) {
 	} {
 		code, stdout, stderr := runProxy(t, append(good, test.env))
 		if code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "listens") {
-			t.Errorf("%s: exit code %d, want 2 and one line\n%s%s", test.env, code, stdout, stderr)
+			t.Errorf("%s: exit code %d, want 2, and one line on stderr\n%s%s", test.env, code, stdout, stderr)
 		}
 		for _, want := range test.want {
 			if !strings.Contains(stderr, want) {
-				t.Errorf("%s: the message lacks %s: %s", test.env, want, stderr)
+				t.Errorf("%s: no %s in the message: %s", test.env, want, stderr)
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func TestMistakes(t *testing.T) {
 func TestServiceLinksAreIgnored(t *testing.T) {
 	proxy := startProxy(t, "links", map[string]string{"METRICS_HTTP_PORT": "tcp://10.0.0.1:80", "LOG_FORMAT": "json"})
 	if n := strings.Count(proxy.Log(), "tcp://10.0.0.1:80"); n != 1 {
-		t.Errorf("%d log lines name the service link, want 1:\n%s", n, proxy.Log())
+		t.Errorf("%d log lines have the value of the service link, want 1:\n%s", n, proxy.Log())
 	}
 	for line := range strings.Lines(proxy.Log()) {
 		if !strings.HasPrefix(line, "{") {
@@ -129,18 +129,18 @@ func TestHealthcheck(t *testing.T) {
 	proxy := startProxy(t, "health", nil)
 	_, port, _ := net.SplitHostPort(proxy.Address())
 	if code, _, stderr := runProxy(t, []string{"PORT=" + port}, "healthcheck"); code != 0 {
-		t.Errorf("exit code %d beside a running proxy: %s", code, stderr)
+		t.Errorf("exit code %d with a running proxy, want 0: %s", code, stderr)
 	}
 	free, err := testbed.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if code, _, stderr := runProxy(t, []string{fmt.Sprintf("PORT=%d", free)}, "healthcheck"); code != 1 || stderr == "" {
-		t.Errorf("exit code %d without a proxy: %s", code, stderr)
+		t.Errorf("exit code %d without a proxy, want 1 and a message: %s", code, stderr)
 	}
 	other := pod(t, "health", 4000, exporter.Replay([]byte("a 1\n")))
 	if code, _, _ := runProxy(t, []string{"PORT=" + other.Annotations["prometheus.io/port"]}, "healthcheck"); code != 1 {
-		t.Errorf("exit code %d beside another server", code)
+		t.Errorf("exit code %d with another server on the port, want 1", code)
 	}
 }
 
@@ -160,8 +160,8 @@ func TestScrapeCommand(t *testing.T) {
 	}
 }
 
-// SIGTERM lets the scrape in flight finish.
-func TestTerminationFinishesScrapes(t *testing.T) {
+// TestGracefulShutdown checks that the scrape in flight is completed after SIGTERM.
+func TestGracefulShutdown(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	p := pod(t, "term", 4200, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(started)
@@ -171,30 +171,31 @@ func TestTerminationFinishesScrapes(t *testing.T) {
 	}))
 	createPods(t, p)
 	proxy := startProxy(t, "term", nil)
-	answer := make(chan string)
+	response := make(chan string)
 	go func() {
 		body, err := proxy.Metrics(t.Context())
-		answer <- fmt.Sprintf("%s%v", body, err)
+		response <- fmt.Sprintf("%s%v", body, err)
 	}()
 	<-started
 	must(t, proxy.Process.Signal(syscall.SIGTERM))
 	eventually(t, func() error {
 		if listens(proxy.Address()) == nil {
-			return fmt.Errorf("the proxy takes new connections after SIGTERM")
+			return fmt.Errorf("the proxy accepts new connections after SIGTERM")
 		}
 		return nil
 	})
 	close(release)
-	if got := <-answer; !strings.Contains(got, `k8s_namespace="term"} 1`) || !strings.HasSuffix(got, "<nil>") {
-		t.Errorf("the scrape in flight got\n%s", got)
+	if got := <-response; !strings.Contains(got, `k8s_namespace="term"} 1`) || !strings.HasSuffix(got, "<nil>") {
+		t.Errorf("the scrape in flight returned\n%s", got)
 	}
 	if code, err := proxy.Process.Wait(t.Context()); code != 0 || err != nil {
 		t.Errorf("exit code %d (%v), want 0\n%s", code, err, proxy.Log())
 	}
 }
 
-// A proxy that is among its own targets does not ask in circles.
-func TestProxyAmongItsOwnTargets(t *testing.T) {
+// TestProxyAsItsOwnTarget checks that a proxy that is one of its own targets does not scrape
+// itself in a loop.
+func TestProxyAsItsOwnTarget(t *testing.T) {
 	free, err := testbed.FreePort()
 	if err != nil {
 		t.Fatal(err)
@@ -204,8 +205,8 @@ func TestProxyAmongItsOwnTargets(t *testing.T) {
 		IPs: []string{"127.0.0.1"}, Annotations: testbed.ScrapeAnnotations(free, ""),
 	}, pod(t, "circle", 4300, exporter.Replay([]byte("a 1\n"))))
 	proxy := startProxy(t, "circle", map[string]string{"PORT": fmt.Sprint(free)})
-	_, answer := get(t, proxy.URL("/metrics"), nil)
-	if up := ups(answer); up["proxy"] || !up["circle-4300"] || len(up) != 2 {
-		t.Errorf("targets are %v\n%s", up, answer)
+	_, response := get(t, proxy.URL("/metrics"), nil)
+	if up := ups(response); up["proxy"] || !up["circle-4300"] || len(up) != 2 {
+		t.Errorf("targets are %v\n%s", up, response)
 	}
 }

@@ -18,8 +18,8 @@ import (
 
 var sampleLine = regexp.MustCompile(`(?m)^[^#\n]`)
 
-// wantTargets polls until exactly these pods are told, all up. Without pods there is a
-// response all the same, and no sample in it.
+// wantTargets polls until the response has exactly these pods, all up. Without pods, the
+// response must be successful and have no samples.
 func wantTargets(t *testing.T, proxy *testbed.Proxy, names ...string) {
 	t.Helper()
 	want := map[string]bool{}
@@ -27,15 +27,15 @@ func wantTargets(t *testing.T, proxy *testbed.Proxy, names ...string) {
 		want[name] = true
 	}
 	eventually(t, func() error {
-		status, answer := get(t, proxy.URL("/metrics"), nil)
-		if status != http.StatusOK || !maps.Equal(ups(answer), want) || len(want) == 0 && sampleLine.MatchString(answer) {
-			return fmt.Errorf("status %d, targets are %v, want %v\n%s", status, ups(answer), want, answer)
+		status, response := get(t, proxy.URL("/metrics"), nil)
+		if status != http.StatusOK || !maps.Equal(ups(response), want) || len(want) == 0 && sampleLine.MatchString(response) {
+			return fmt.Errorf("status %d, targets are %v, want %v\n%s", status, ups(response), want, response)
 		}
 		return nil
 	})
 }
 
-func TestPodsComeChangeAndGo(t *testing.T) {
+func TestPodLifecycle(t *testing.T) {
 	ctx, cluster := t.Context(), shared.cluster
 	proxy := startProxy(t, "life", nil)
 	wantTargets(t, proxy)
@@ -44,7 +44,8 @@ func TestPodsComeChangeAndGo(t *testing.T) {
 	createPods(t, a, b)
 	wantTargets(t, proxy, a.Name, b.Name)
 
-	// Another path, a port where nothing listens, no consent, no annotation; each time as before again.
+	// Change the path, then the port to one without a listener, then opt out, then remove all
+	// annotations. Restore the annotations after each change.
 	annotations := maps.Clone(a.Annotations)
 	annotations["prometheus.io/path"] = "/other?x=1"
 	must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, annotations))
@@ -52,9 +53,9 @@ func TestPodsComeChangeAndGo(t *testing.T) {
 	annotations["prometheus.io/port"] = "1"
 	must(t, cluster.SetPodAnnotations(ctx, a.Namespace, a.Name, annotations))
 	eventually(t, func() error {
-		_, answer := get(t, proxy.URL("/metrics"), nil)
-		if want := map[string]bool{a.Name: false, b.Name: true}; !maps.Equal(ups(answer), want) {
-			return fmt.Errorf("targets are %v, want %v", ups(answer), want)
+		_, response := get(t, proxy.URL("/metrics"), nil)
+		if want := map[string]bool{a.Name: false, b.Name: true}; !maps.Equal(ups(response), want) {
+			return fmt.Errorf("targets are %v, want %v", ups(response), want)
 		}
 		return nil
 	})
@@ -69,7 +70,7 @@ func TestPodsComeChangeAndGo(t *testing.T) {
 		wantTargets(t, proxy, a.Name, b.Name)
 	}
 
-	// A completed pod keeps its address, and is no target.
+	// A completed pod keeps its address, but is not a target.
 	must(t, cluster.SetPodStatus(ctx, a.Namespace, a.Name, corev1.PodSucceeded, a.IPs...))
 	wantTargets(t, proxy, b.Name)
 	must(t, cluster.DeletePod(ctx, b.Namespace, b.Name))
@@ -113,15 +114,15 @@ func TestTargetLabels(t *testing.T) {
 	proxy := startProxy(t, "labels", map[string]string{
 		"TARGET_LABELS": "pod=pod,node=node,ip=ip,app=label:app.kubernetes.io/name,team=annotation:example.com/team,none=label:none",
 	})
-	_, answer := get(t, proxy.URL("/metrics"), nil)
+	_, response := get(t, proxy.URL("/metrics"), nil)
 	want := fmt.Sprintf(`a{pod="%s",node="node-1",ip="%s",app="web",team="\"x\\y",exported_node="mine"} 1`, p.Name, p.IPs[0])
-	if !strings.Contains(answer, want) {
-		t.Errorf("want %s in\n%s", want, answer)
+	if !strings.Contains(response, want) {
+		t.Errorf("no %s in\n%s", want, response)
 	}
 }
 
-// Where watching is forbidden, as for a Juju application that is not trusted, pods
-// are listed again and again.
+// TestListWithoutWatch checks that the proxy lists pods periodically if it may not watch them,
+// like a Juju application that is not trusted.
 func TestListWithoutWatch(t *testing.T) {
 	user, err := shared.cluster.NewUser(t.Context(), "lister", testbed.Grant{Rules: testbed.PodRules("get", "list", "patch")})
 	if err != nil {
@@ -139,12 +140,12 @@ func TestListWithoutWatch(t *testing.T) {
 	must(t, shared.cluster.DeletePod(t.Context(), p.Namespace, p.Name))
 	wantTargets(t, proxy)
 	if n := strings.Count(proxy.Log(), "cannot watch pods"); n != 1 {
-		t.Errorf("that pods are listed is said %d times, want once", n)
+		t.Errorf("the missing permission to watch is logged %d times, want once", n)
 	}
 }
 
-// A Role in each of NAMESPACES is enough.
-func TestRoleIsEnough(t *testing.T) {
+// TestRoleIsSufficient checks that the proxy needs only a Role in each of NAMESPACES.
+func TestRoleIsSufficient(t *testing.T) {
 	a := pod(t, "role", 3500, exporter.Replay([]byte("a 1\n")))
 	b := pod(t, "role", 3501, exporter.Replay([]byte("a 1\n")))
 	b.Namespace = "role-other"
@@ -170,17 +171,18 @@ func TestForbiddenIsNotReady(t *testing.T) {
 	eventually(t, func() error {
 		status, body := get(t, proxy.URL("/-/ready"), nil)
 		if status != http.StatusServiceUnavailable || !strings.Contains(body, `cannot list resource "pods"`) {
-			return fmt.Errorf("/-/ready answers %d %s", status, body)
+			return fmt.Errorf("/-/ready returns %d %s", status, body)
 		}
 		return nil
 	})
 	if status, body := get(t, proxy.URL("/metrics"), nil); status != http.StatusServiceUnavailable || !strings.Contains(body, `cannot list resource "pods"`) {
-		t.Errorf("/metrics answers %d %s", status, body)
+		t.Errorf("/metrics returns %d %s", status, body)
 	}
 }
 
-// Until the first list is complete an answer would be empty, and end every series.
-func TestNoAnswerBeforeTheFirstList(t *testing.T) {
+// TestNotReadyBeforeFirstList checks that /metrics returns 503 until the first list of pods is
+// complete. An empty response would mark all series as stale.
+func TestNotReadyBeforeFirstList(t *testing.T) {
 	p := pod(t, "early", 3400, exporter.Replay([]byte("a 1\n")))
 	createPods(t, p)
 	gate, open := startGate(t, strings.TrimPrefix(shared.cluster.Server, "https://"))
@@ -192,14 +194,14 @@ func TestNoAnswerBeforeTheFirstList(t *testing.T) {
 	eventually(t, func() error { return listens(proxy.Address()) })
 	for path, want := range map[string]int{"/-/healthy": 200, "/-/ready": 503, "/metrics": 503} {
 		if status, body := get(t, proxy.URL(path), nil); status != want {
-			t.Errorf("%s answers %d %s, want %d", path, status, body, want)
+			t.Errorf("%s returns %d %s, want %d", path, status, body, want)
 		}
 	}
 	wantOwnMetric(t, proxy, "metrics_proxy_discovery_ready 0")
 	close(open)
 	eventually(t, func() error {
 		if status, body := get(t, proxy.URL("/-/ready"), nil); status != 200 {
-			return fmt.Errorf("/-/ready answers %d %s", status, body)
+			return fmt.Errorf("/-/ready returns %d %s", status, body)
 		}
 		return nil
 	})
@@ -208,8 +210,7 @@ func TestNoAnswerBeforeTheFirstList(t *testing.T) {
 	wantOwnMetric(t, proxy, "metrics_proxy_discovery_targets 1")
 }
 
-// startGate accepts connections at once and passes them on to address when open is
-// closed.
+// startGate accepts connections immediately, and forwards them to address once open is closed.
 func startGate(t *testing.T, address string) (gate string, open chan struct{}) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,14 +16,14 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// rockUser runs the image unless another user is given: _daemon_ of every rock.
+// rockUser is the default user of the image: _daemon_, as in every rock.
 const rockUser = 584792
 
-// buildRock makes the image of rockcraft.yaml, once.
+// buildRock builds the image of rockcraft.yaml once.
 var buildRock = sync.OnceValues(func() (image string, err error) {
 	for _, needed := range [][]string{{"docker", "info"}, {"umoci", "--version"}, {"skopeo", "--version"}} {
 		if out, err := exec.Command(needed[0], needed[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s does not run here: %w: %s", needed[0], err, lastLine(out))
+			return "", fmt.Errorf("%s cannot be run on this machine: %w: %s", needed[0], err, lastLine(out))
 		}
 	}
 	build := exec.Command("go", "run", "./cmd/rockimage", "-docker")
@@ -34,13 +34,13 @@ var buildRock = sync.OnceValues(func() (image string, err error) {
 	return "metrics-proxy:0.1", nil
 })
 
-// rock is the image. Where there is no Docker the test is skipped, unless REQUIRE_DOCKER
-// is set.
+// rock returns the image. It skips the test if Docker or a tool is not available, unless
+// REQUIRE_DOCKER is set.
 func rock(t testing.TB) string {
 	t.Helper()
 	image, err := buildRock()
-	if err != nil && os.Getenv("REQUIRE_DOCKER") == "" && strings.Contains(err.Error(), "does not run here") {
-		t.Skipf("the image is not tested: %v", err)
+	if err != nil && os.Getenv("REQUIRE_DOCKER") == "" && strings.Contains(err.Error(), "cannot be run on this machine") {
+		t.Skipf("cannot test the image: %v", err)
 	}
 	must(t, err)
 	return image
@@ -51,7 +51,7 @@ func lastLine(text []byte) string {
 	return lines[len(lines)-1]
 }
 
-// docker runs a command of Docker and returns what it prints.
+// docker runs a docker command and returns its output.
 func docker(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command("docker", args...).CombinedOutput()
@@ -61,14 +61,15 @@ func docker(t testing.TB, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// container is a running container of the rock.
+// container is a container of the rock.
 type container struct {
 	*testbed.Proxy
 	id string
 }
 
-// runRock starts a container that is gone when the test ends, on the host's network unless
-// it is to publish a port. The options are Docker's, the arguments Pebble's.
+// runRock starts a container of the rock, on the host's network unless options publish a port.
+// It is removed when the test ends. options are options of docker run, args are arguments of
+// the entrypoint, which is Pebble.
 func runRock(t testing.TB, test string, options []string, args ...string) *container {
 	t.Helper()
 	port, err := testbed.FreePort()
@@ -82,7 +83,7 @@ func runRock(t testing.TB, test string, options []string, args ...string) *conta
 	return &container{testbed.ProxyAt(port, own), startContainer(t, append(all, options...), args...)}
 }
 
-// startContainer starts a container of the rock that is gone when the test ends.
+// startContainer starts a container of the rock, which is removed when the test ends.
 func startContainer(t testing.TB, options []string, args ...string) (id string) {
 	t.Helper()
 	id = docker(t, slices.Concat([]string{"run", "--detach"}, options, []string{rock(t)}, args)...)
@@ -96,7 +97,8 @@ func startContainer(t testing.TB, options []string, args ...string) (id string) 
 	return id
 }
 
-// rockKubeconfig is what mounts a kubeconfig that the image's user can read.
+// rockKubeconfig returns the options of docker run that mount a kubeconfig. The user of the
+// image can read it.
 func rockKubeconfig(t testing.TB) []string {
 	t.Helper()
 	return mountKubeconfig(t, kubeconfig(t))
@@ -104,11 +106,11 @@ func rockKubeconfig(t testing.TB) []string {
 
 func mountKubeconfig(t testing.TB, path string) []string {
 	t.Helper()
-	must(t, errors.Join(os.Chown(path, rockUser, rockUser), os.Chmod(filepath.Dir(path), 0o711), os.Chmod(shared.bed.Dir, 0o711))) //nolint:gosec // of a test
+	must(t, errors.Join(os.Chown(path, rockUser, rockUser), os.Chmod(filepath.Dir(path), 0o711), os.Chmod(shared.bed.Dir, 0o711))) //nolint:gosec // files of a test
 	return []string{"-e", "KUBECONFIG=/kubeconfig", "-v", path + ":/kubeconfig:ro"}
 }
 
-// wantOK polls until a URL answers 200.
+// wantOK polls until a GET of the URL returns status 200.
 func wantOK(t testing.TB, url string) {
 	t.Helper()
 	eventually(t, func() error {
@@ -118,28 +120,29 @@ func wantOK(t testing.TB, url string) {
 		}
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s answers %s", url, resp.Status)
+			return fmt.Errorf("%s returns %s", url, resp.Status)
 		}
 		return nil
 	})
 }
 
-// wantEnd wants the container to end with a code, and its log to say why.
-func wantEnd(t *testing.T, c *container, code int, why string) {
+// wantExit waits until the container exits. It checks the exit code, and that the log contains
+// the text.
+func wantExit(t *testing.T, c *container, code int, text string) {
 	t.Helper()
 	if got := docker(t, "wait", c.id); got != strconv.Itoa(code) {
-		t.Errorf("the container ended with %s, want %d", got, code)
+		t.Errorf("the container exited with code %s, want %d", got, code)
 	}
-	if log := docker(t, "logs", c.id); !strings.Contains(log, why) {
-		t.Errorf("the log does not say %q:\n%s", why, log)
+	if log := docker(t, "logs", c.id); !strings.Contains(log, text) {
+		t.Errorf("no %q in the log:\n%s", text, log)
 	}
 }
 
-// wantSaidBy is wantSaid for a container that may just have been started.
-func wantSaidBy(t *testing.T, c *container, names ...string) {
+// wantContainerSamples is wantSamples for a container that may not be ready yet.
+func wantContainerSamples(t *testing.T, c *container, names ...string) {
 	t.Helper()
 	c.waitReady(t)
-	wantSaid(t, c.Proxy, names...)
+	wantSamples(t, c.Proxy, names...)
 }
 
 func (c *container) waitReady(t testing.TB) {
@@ -147,14 +150,14 @@ func (c *container) waitReady(t testing.TB) {
 	eventually(t, func() error { return listens(c.Address()) })
 	eventually(t, func() error {
 		if status, body := get(t, c.URL("/-/ready"), nil); status != http.StatusOK {
-			return fmt.Errorf("/-/ready answers %d %s", status, body)
+			return fmt.Errorf("/-/ready returns %d %s", status, body)
 		}
 		return nil
 	})
 }
 
-// underJujusPebble are Docker's options by which Juju's Pebble runs in the place of the rock's.
-func underJujusPebble(t *testing.T, version string) []string {
+// jujuPebbleOptions returns the options of docker run that replace the rock's Pebble by Juju's.
+func jujuPebbleOptions(t *testing.T, version string) []string {
 	t.Helper()
 	pebble, err := testbed.Binary(t.Context(), "pebble-"+version, os.Stderr)
 	must(t, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// BenchmarkFirstScrape measures the time from the start of the process to the end
-// of the first good scrape, with 1,000 pods known to the API server.
+// BenchmarkFirstScrape measures the time from the start of the process to the end of the first
+// successful scrape, with 1,000 pods.
 func BenchmarkFirstScrape(b *testing.B) {
 	const pods = 1000
 	var all []testbed.Pod
@@ -22,9 +22,9 @@ func BenchmarkFirstScrape(b *testing.B) {
 	createPods(b, all...)
 	for b.Loop() {
 		proxy := startProxyWith(b, testbed.ProxyOptions{NoWait: true}, "start")
-		answer := firstAnswer(b, proxy)
+		response := firstScrape(b, proxy)
 		b.StopTimer()
-		if n := strings.Count(answer, "} 1\n"); n != 2*pods {
+		if n := strings.Count(response, "} 1\n"); n != 2*pods {
 			b.Fatalf("%d samples, want %d", n, 2*pods)
 		}
 		if _, err := proxy.Stop(); err != nil {
@@ -34,19 +34,19 @@ func BenchmarkFirstScrape(b *testing.B) {
 	}
 }
 
-// firstAnswer asks until there is one.
-func firstAnswer(b *testing.B, proxy *testbed.Proxy) string {
+// firstScrape waits until the proxy is ready, and scrapes it.
+func firstScrape(b *testing.B, proxy *testbed.Proxy) string {
 	b.Helper()
 	for range 10_000 {
 		if resp, err := http.Get(proxy.URL("/-/ready")); err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				_, answer := get(b, proxy.URL("/metrics"), nil)
-				return answer
+				_, response := get(b, proxy.URL("/metrics"), nil)
+				return response
 			}
 		}
 		time.Sleep(time.Millisecond)
 	}
-	b.Fatal(fmt.Errorf("no answer: %s", proxy.Log()))
+	b.Fatal(fmt.Errorf("the proxy does not become ready: %s", proxy.Log()))
 	return ""
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// application is a real instrumented program: a counter with an exemplar, a classic
-// histogram and a native one.
+// application returns the handler of a program instrumented with client_golang: a counter with
+// an exemplar, a classic histogram and a native histogram.
 func application() http.Handler {
 	registry := prometheus.NewRegistry()
 	requests := prometheus.NewCounter(prometheus.CounterOpts{Name: "requests_total", Help: `Requests, "all".`})
@@ -32,8 +32,8 @@ func application() http.Handler {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Pods that answer in different formats: three programs that negotiate, one that
-// knows text only.
+// TestPrometheusNegotiates scrapes pods that respond in different formats: three negotiate the
+// format, one supports only text. Prometheus scrapes the proxy in four formats.
 func TestPrometheusNegotiates(t *testing.T) {
 	var pods []testbed.Pod
 	for i := range 3 {
@@ -69,33 +69,34 @@ scrape_configs:
 		wantValue(t, prometheus, fmt.Sprintf(`sum(classic_seconds_bucket{job=%q,le="1.0"})`, job), 3*2+1)
 		wantValue(t, prometheus, fmt.Sprintf(`sum(classic_seconds_count{job=%q})`, job), 3*4+2)
 	}
-	// Native histograms, each with its pod's labels. Only protobuf can carry them.
+	// Native histograms have the labels of their pods. Only protobuf supports them.
 	wantValue(t, prometheus, `count(histogram_count(native_seconds{job="native",k8s_namespace="formats"}) == 4)`, 3)
 	wantValue(t, prometheus, `histogram_count(sum(native_seconds{job="native"}))`, 12)
-	// Classic ones made native by Prometheus are whole, and none is made of anything else.
+	// Prometheus converts exactly the classic histograms, and they are complete.
 	wantValue(t, prometheus, `count(histogram_count(classic_seconds{job="nhcb"}))`, 4)
 	wantValue(t, prometheus, `sum(histogram_count(classic_seconds{job="nhcb"}))`, 3*4+2)
 	if n := exemplars(t, prometheus, `requests_total{job="default"}`); n != 3 {
-		t.Errorf("%d exemplars are stored, want 3", n)
+		t.Errorf("Prometheus stores %d exemplars, want 3", n)
 	}
 	wantNothingRejected(t, prometheus)
 	if strings.Contains(proxy.Log(), "conflict") {
-		t.Errorf("conflicts among pods that agree:\n%s", proxy.Log())
+		t.Errorf("the log reports conflicts:\n%s", proxy.Log())
 	}
 }
 
-// exemplars counts the series of a selector that Prometheus has an exemplar of.
+// exemplars returns the number of series that match the selector and have an exemplar in
+// Prometheus.
 func exemplars(t *testing.T, prometheus *testbed.Prometheus, selector string) int {
 	t.Helper()
 	_, body := get(t, fmt.Sprintf("%s/api/v1/query_exemplars?query=%s&start=0&end=%d", prometheus.URL, url.QueryEscape(selector), time.Now().Unix()+60), nil)
-	var answer struct {
+	var response struct {
 		Data []struct {
 			Exemplars []struct{ Labels map[string]string }
 		}
 	}
-	must(t, json.Unmarshal([]byte(body), &answer))
+	must(t, json.Unmarshal([]byte(body), &response))
 	n := 0
-	for _, series := range answer.Data {
+	for _, series := range response.Data {
 		if len(series.Exemplars) > 0 && series.Exemplars[0].Labels["trace_id"] == "abc" {
 			n++
 		}
@@ -103,7 +104,7 @@ func exemplars(t *testing.T, prometheus *testbed.Prometheus, selector string) in
 	return n
 }
 
-// Compressed when it is asked for and worth it.
+// TestCompression checks that large responses are compressed if the client accepts it.
 func TestCompression(t *testing.T) {
 	createPods(t, pod(t, "gzip", 7100, exporter.Replay(shared.payload)))
 	proxy := startProxy(t, "gzip", nil)
@@ -116,7 +117,8 @@ func TestCompression(t *testing.T) {
 	}
 }
 
-// A target that sends no Content-Type is down, unless there is a fallback.
+// TestFallbackScrapeProtocol checks that a target without a Content-Type is down, unless
+// FALLBACK_SCRAPE_PROTOCOL is set to the format of its body.
 func TestFallbackScrapeProtocol(t *testing.T) {
 	p := pod(t, "fallback", 7200, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = nil
@@ -125,8 +127,8 @@ func TestFallbackScrapeProtocol(t *testing.T) {
 	createPods(t, p)
 	for fallback, want := range map[string]bool{"": false, "PrometheusText0.0.4": true, "OpenMetricsText1.0.0": false} {
 		proxy := startProxy(t, "fallback", map[string]string{"FALLBACK_SCRAPE_PROTOCOL": fallback})
-		_, answer := get(t, proxy.URL("/metrics"), nil)
-		if up := ups(answer); up[p.Name] != want {
+		_, response := get(t, proxy.URL("/metrics"), nil)
+		if up := ups(response); up[p.Name] != want {
 			t.Errorf("fallback %q: up is %v, want %v", fallback, up, want)
 		}
 	}

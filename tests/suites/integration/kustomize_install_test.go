@@ -23,17 +23,17 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// A deployment is an overlay that was edited and applied as deploy/README.md says.
+// A deployment is an overlay that is edited and applied as deploy/README.md describes.
 type deployment struct {
 	overlay, namespace string
-	name               string // of its objects
-	rendered           string
+	name               string // name of its objects
+	rendered           string // output of kustomize build
 
 	shell *shell
 }
 
-// install copies deploy/, edits the overlay, and runs the commands of its README: those
-// that apply it now, and those that remove it when the test ends.
+// install copies deploy/, edits the overlay, and runs the commands of deploy/README.md: those
+// that apply it immediately, and those that remove it when the test ends.
 func install(t *testing.T, overlay string, edits ...string) *deployment {
 	t.Helper()
 	d := &deployment{overlay: overlay, namespace: "deploy-" + overlay, shell: newShell(t)}
@@ -44,12 +44,12 @@ func install(t *testing.T, overlay string, edits ...string) *deployment {
 	must(t, err)
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	if len(blocks) != 2 {
-		t.Fatalf("deploy/README.md has %d blocks of commands, want one that applies and one that removes", len(blocks))
+		t.Fatalf("deploy/README.md has %d sh blocks, want one that applies and one that removes", len(blocks))
 	}
 	adapt := strings.NewReplacer("namespace metrics-proxy", "namespace "+d.namespace, "overlays/cluster", "overlays/"+overlay).Replace
 	must(t, quotedByReadme(blocks[0][1]))
-	if said := d.shell.run(t, adapt(blocks[0][1])); strings.Contains(said, "Warning") {
-		t.Errorf("the API server warns:\n%s", said)
+	if output := d.shell.run(t, adapt(blocks[0][1])); strings.Contains(output, "Warning") {
+		t.Errorf("warnings of the API server:\n%s", output)
 	}
 	t.Cleanup(func() {
 		d.shell.run(t, adapt(blocks[1][1]))
@@ -59,15 +59,15 @@ func install(t *testing.T, overlay string, edits ...string) *deployment {
 	must(t, wantRock(filepath.Join(d.shell.dir, path, "kustomization.yaml")))
 	d.rendered = d.shell.run(t, "kustomize build "+path)
 	if other := d.shell.run(t, "kubectl kustomize "+path); other != d.rendered {
-		t.Errorf("kubectl renders something else than kustomize:\n%s", other)
+		t.Errorf("kubectl kustomize and kustomize build differ:\n%s", other)
 	}
 	if overlay == "namespace" && strings.Contains(d.rendered, "kind: Cluster") {
-		t.Errorf("the overlay of one namespace needs rights in the cluster:\n%s", d.rendered)
+		t.Errorf("the overlay for one namespace has cluster-wide roles:\n%s", d.rendered)
 	}
 	return d
 }
 
-// wantRock wants an overlay to name the version of the rock.
+// wantRock returns an error unless the image tag of an overlay is the version of the rock.
 func wantRock(overlay string) error {
 	rock, err := os.ReadFile("../../../rockcraft.yaml")
 	if err != nil {
@@ -76,19 +76,19 @@ func wantRock(overlay string) error {
 	content, err := os.ReadFile(overlay)
 	version := regexp.MustCompile(`(?m)^version: (.*)$`).FindStringSubmatch(string(rock))
 	if err == nil && (version == nil || !strings.Contains(string(content), "newTag: "+version[1]+"\n")) {
-		err = fmt.Errorf("the rock has the version %v, which %s does not name", version, overlay)
+		err = fmt.Errorf("the rock has version %v, %s has another tag", version, overlay)
 	}
 	return err
 }
 
-// suffix is what the edits append to names.
+// suffix returns the nameSuffix that the edits set.
 func suffix(edits []string) string {
 	_, after, _ := strings.Cut(strings.Join(edits, "\n"), "nameSuffix: ")
 	after, _, _ = strings.Cut(after, "\n")
 	return after
 }
 
-// quotedByReadme wants the last of the commands to stand in the main README too.
+// quotedByReadme returns an error unless the main README contains the last of the commands.
 func quotedByReadme(commands string) error {
 	lines := strings.Split(strings.TrimSpace(commands), "\n")
 	readme, err := os.ReadFile("../../../README.md")
@@ -98,7 +98,7 @@ func quotedByReadme(commands string) error {
 	return err
 }
 
-// deletePods removes what the garbage collector, which does not run, would.
+// deletePods deletes ReplicaSets and pods, because no garbage collector runs.
 func (d *deployment) deletePods(t *testing.T) {
 	ctx, now := context.Background(), metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}
 	err := shared.cluster.Client.AppsV1().ReplicaSets(d.namespace).DeleteCollection(ctx, now, metav1.ListOptions{})
@@ -110,7 +110,7 @@ func (d *deployment) deletePods(t *testing.T) {
 	}
 }
 
-// pods waits until there are so many, each on a node.
+// pods waits until the deployment has that number of pods, all scheduled.
 func (d *deployment) pods(t *testing.T, want int) []corev1.Pod {
 	t.Helper()
 	var pods []corev1.Pod
@@ -127,14 +127,14 @@ func (d *deployment) pods(t *testing.T, want int) []corev1.Pod {
 			}
 		}
 		if scheduled != want || len(pods) != want {
-			return fmt.Errorf("there are %d pods, %d of them on a node, want %d", len(pods), scheduled, want)
+			return fmt.Errorf("there are %d pods, %d of them scheduled, want %d", len(pods), scheduled, want)
 		}
 		return nil
 	})
 	return pods
 }
 
-// token is one of the deployment's service account.
+// token returns a token of the deployment's service account.
 func (d *deployment) token(t *testing.T) string {
 	t.Helper()
 	token, err := shared.cluster.Client.CoreV1().ServiceAccounts(d.namespace).CreateToken(t.Context(), d.name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
@@ -142,7 +142,7 @@ func (d *deployment) token(t *testing.T) string {
 	return token.Status.Token
 }
 
-// accountClient calls the API server as the deployment's service account.
+// accountClient returns a client with the deployment's service account.
 func (d *deployment) accountClient(t *testing.T) kubernetes.Interface {
 	t.Helper()
 	path, err := shared.cluster.Kubeconfig(testbed.User{Token: d.token(t)}, "")
@@ -154,7 +154,7 @@ func (d *deployment) accountClient(t *testing.T) kubernetes.Interface {
 	return client
 }
 
-// A shell runs commands as deploy/README.md has them: with kustomize and kubectl, in a
+// A shell runs the commands of deploy/README.md, with kustomize and kubectl in PATH, in a
 // directory with a copy of deploy/.
 type shell struct {
 	dir string
@@ -179,14 +179,14 @@ func newShell(t *testing.T) *shell {
 	return s
 }
 
-// run fails the test if one of the commands fails. It returns what they printed.
+// run runs a script and returns its output. It fails the test if a command fails.
 func (s *shell) run(t *testing.T, script string) string {
 	t.Helper()
-	printed, err := s.try(script)
+	output, err := s.try(script)
 	if err != nil {
-		t.Fatalf("%s\n%v\n%s", script, err, printed)
+		t.Fatalf("%s\n%v\n%s", script, err, output)
 	}
-	return printed
+	return output
 }
 
 func (s *shell) try(script string) (string, error) {
@@ -194,23 +194,23 @@ func (s *shell) try(script string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", "set -euo pipefail\n"+script)
 	cmd.Dir, cmd.Env = s.dir, s.env
-	printed, err := cmd.CombinedOutput()
-	return string(printed), err
+	output, err := cmd.CombinedOutput()
+	return string(output), err
 }
 
-// goCommand returns what a go command prints that is run in a directory.
+// goCommand runs a go command in a directory and returns its output.
 func goCommand(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
-	printed, err := cmd.Output()
+	output, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %v", cmd, err)
 	}
-	return strings.TrimSpace(string(printed))
+	return strings.TrimSpace(string(output))
 }
 
-// edit replaces each old text, which must stand in the file once, by the new one.
+// edit replaces each old text by the new one. The file must contain each old text once.
 func edit(t *testing.T, path string, oldNew ...string) {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -218,14 +218,14 @@ func edit(t *testing.T, path string, oldNew ...string) {
 	text := string(content)
 	for i := 0; i < len(oldNew); i += 2 {
 		if n := strings.Count(text, oldNew[i]); n != 1 {
-			t.Fatalf("%s has %q %d times, want once", path, oldNew[i], n)
+			t.Fatalf("%s contains %q %d times, want once", path, oldNew[i], n)
 		}
 		text = strings.Replace(text, oldNew[i], oldNew[i+1], 1)
 	}
 	must(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-// startControllers runs the controllers that deployments need, and the scheduler.
+// startControllers starts the scheduler and the controllers that the overlays need.
 func startControllers(t *testing.T) {
 	t.Helper()
 	admin, err := shared.cluster.Kubeconfig(shared.cluster.Admin, "")
@@ -242,7 +242,8 @@ func startControllers(t *testing.T) {
 	})
 }
 
-// createNodes makes nodes that are ready until the test ends. All but the first are tainted.
+// createNodes creates ready nodes, and deletes them when the test ends. All but the first are
+// tainted.
 func createNodes(t *testing.T, names ...string) []string {
 	t.Helper()
 	nodes := shared.cluster.Client.CoreV1().Nodes()
@@ -256,7 +257,7 @@ func createNodes(t *testing.T, names ...string) []string {
 		t.Cleanup(func() { _ = nodes.Delete(context.Background(), name, metav1.DeleteOptions{}) })
 		taints := []corev1.Taint{{Key: "dedicated", Effect: corev1.TaintEffectNoSchedule}, {Key: "ending", Effect: corev1.TaintEffectNoExecute}}
 		if i == 0 {
-			taints = nil // a new node has the taint not-ready
+			taints = nil // removes the taint not-ready of a new node
 		}
 		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"taints": taints}})
 		must(t, err)
@@ -266,8 +267,9 @@ func createNodes(t *testing.T, names ...string) []string {
 	return names
 }
 
-// A kustomization of one's own, as deploy/README.md has it, does what editing does.
-func TestOwnKustomization(t *testing.T) {
+// TestCustomKustomization checks that the kustomization in deploy/README.md results in the same
+// objects as editing the overlay.
+func TestCustomKustomization(t *testing.T) {
 	s := newShell(t)
 	readme, err := os.ReadFile("../../../deploy/README.md")
 	must(t, err)
@@ -282,6 +284,6 @@ func TestOwnKustomization(t *testing.T) {
 		"namespace: metrics-proxy", "namespace: monitoring", "=app=web", "=app in (web,db)",
 		"newName: registry.example.com/metrics-proxy", "newName: registry.internal/metrics-proxy")
 	if edited := s.run(t, "kustomize build deploy/kustomize/overlays/cluster"); mine != edited {
-		t.Errorf("it makes\n%s\nand an edited overlay\n%s", mine, edited)
+		t.Errorf("the kustomization results in\n%s\nthe edited overlay in\n%s", mine, edited)
 	}
 }

@@ -16,10 +16,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// ownPorts are those of the proxy, by the names that a pod and a Service give them.
-var ownPorts = map[string]int32{"metrics": 15090, "own-metrics": 5055}
+// proxyPorts are the ports of the proxy, by their names in the pod and the Service.
+var proxyPorts = map[string]int32{"metrics": 15090, "own-metrics": 5055}
 
-// restrictedContainer is one that Pod Security admits everywhere.
+// restrictedContainer returns a container that complies with the restricted Pod Security
+// Standard.
 func restrictedContainer() corev1.Container {
 	return corev1.Container{Name: "main", Image: "none", SecurityContext: &corev1.SecurityContext{
 		RunAsNonRoot: new(true), AllowPrivilegeEscalation: new(false),
@@ -28,7 +29,7 @@ func restrictedContainer() corev1.Container {
 	}}
 }
 
-// portOf is the number that a pod gives a port's name, 0 if none.
+// portOf returns the number of a named port of the pod, or 0.
 func portOf(pod corev1.Pod, name string) int32 {
 	for _, port := range pod.Spec.Containers[0].Ports {
 		if port.Name == name {
@@ -38,18 +39,19 @@ func portOf(pod corev1.Pod, name string) int32 {
 	return 0
 }
 
-// checkService wants the real controller to find the proxies by the Service, with both
-// ports: those that are ready, and in a headless Service all.
+// checkService checks that the real controller adds the proxies to the Service's endpoints,
+// with both ports. Endpoints must be ready if the pod is ready, or if the Service is
+// headless.
 func checkService(t *testing.T, d *deployment, pods []corev1.Pod, headless bool) {
 	t.Helper()
 	service, err := shared.cluster.Client.CoreV1().Services(d.namespace).Get(t.Context(), d.name, metav1.GetOptions{})
 	must(t, err)
 	if (service.Spec.ClusterIP == corev1.ClusterIPNone) != headless {
-		t.Errorf("the Service's address is %s, want it to be headless: %t", service.Spec.ClusterIP, headless)
+		t.Errorf("the Service's clusterIP is %s, want headless: %t", service.Spec.ClusterIP, headless)
 	}
 	for _, pod := range pods {
 		if d.overlay == "shards" && pod.Spec.Subdomain != service.Name {
-			t.Errorf("%s belongs to the Service %q, want %s", pod.Name, pod.Spec.Subdomain, service.Name)
+			t.Errorf("%s has subdomain %q, want the Service %s", pod.Name, pod.Spec.Subdomain, service.Name)
 		}
 	}
 	for _, phase := range []corev1.PodPhase{corev1.PodPending, corev1.PodRunning} {
@@ -74,45 +76,46 @@ func checkService(t *testing.T, d *deployment, pods []corev1.Pod, headless bool)
 					}
 				}
 				for _, port := range slice.Ports {
-					if known > 0 && ownPorts[*port.Name] != *port.Port || len(slice.Ports) != len(ownPorts) {
-						return fmt.Errorf("port %s of the Service is %d", *port.Name, *port.Port)
+					if known > 0 && proxyPorts[*port.Name] != *port.Port || len(slice.Ports) != len(proxyPorts) {
+						return fmt.Errorf("the endpoints have port %s %d", *port.Name, *port.Port)
 					}
 				}
 			}
 			if known != len(pods) || ready != want {
-				return fmt.Errorf("the Service has %d proxies, %d of them ready, want %d and %d", known, ready, len(pods), want)
+				return fmt.Errorf("the Service has %d endpoints, %d of them ready, want %d and %d", known, ready, len(pods), want)
 			}
 			return nil
 		})
 	}
 }
 
-// checkNetworkPolicy wants the proxies to be reached at their two ports, by Prometheus
-// alone. That somebody enforces it is not tested: there is no network here.
+// checkNetworkPolicy checks that the policy allows only Prometheus to reach the proxies, on
+// their two ports. The enforcement is not tested, because there is no pod network.
 func checkNetworkPolicy(t *testing.T, d *deployment, pod corev1.Pod) {
 	t.Helper()
 	policy, err := shared.cluster.Client.NetworkingV1().NetworkPolicies(d.namespace).Get(t.Context(), d.name, metav1.GetOptions{})
 	must(t, err)
 	wantSelected(t, "the NetworkPolicy", &policy.Spec.PodSelector, pod.Labels)
 	if types := policy.Spec.PolicyTypes; len(types) != 1 || types[0] != networkingv1.PolicyTypeIngress || len(policy.Spec.Ingress) != 1 || len(policy.Spec.Ingress[0].From) != 1 {
-		t.Fatalf("the NetworkPolicy is %v, want one rule of ingress with one peer", policy.Spec)
+		t.Fatalf("the NetworkPolicy is %v, want one ingress rule with one peer", policy.Spec)
 	}
 	rule := policy.Spec.Ingress[0]
 	wantSelected(t, "the NetworkPolicy's peer", rule.From[0].PodSelector, map[string]string{"app.kubernetes.io/name": "prometheus"})
 	if selector, _ := metav1.LabelSelectorAsSelector(rule.From[0].PodSelector); selector.Matches(labels.Set(pod.Labels)) || selector.Empty() {
-		t.Errorf("the NetworkPolicy lets %s in", selector)
+		t.Errorf("the NetworkPolicy's peer %s is too wide", selector)
 	}
-	if len(rule.Ports) != len(ownPorts) {
+	if len(rule.Ports) != len(proxyPorts) {
 		t.Errorf("the NetworkPolicy has the ports %v", rule.Ports)
 	}
 	for _, port := range rule.Ports {
-		if name := port.Port.String(); ownPorts[name] == 0 || portOf(pod, name) != ownPorts[name] {
-			t.Errorf("the NetworkPolicy has port %s, which the pod gives as %d", name, portOf(pod, name))
+		if name := port.Port.String(); proxyPorts[name] == 0 || portOf(pod, name) != proxyPorts[name] {
+			t.Errorf("the NetworkPolicy has port %s, which is %d in the pod", name, portOf(pod, name))
 		}
 	}
 }
 
-// checkBudget wants a drain to be able to take one proxy, and no budget where there is but one.
+// checkBudget checks that the PodDisruptionBudget allows one disruption, or that there is none
+// if want is false.
 func checkBudget(t *testing.T, d *deployment, pods []corev1.Pod, want bool) {
 	t.Helper()
 	eventually(t, func() error {
@@ -121,7 +124,7 @@ func checkBudget(t *testing.T, d *deployment, pods []corev1.Pod, want bool) {
 			return err
 		}
 		if len(list.Items) != 1 || !want {
-			return fmt.Errorf("there are %d budgets, want one: %t", len(list.Items), want)
+			return fmt.Errorf("there are %d PodDisruptionBudgets, want one: %t", len(list.Items), want)
 		}
 		if status := list.Items[0].Status; int(status.ExpectedPods) != len(pods) || status.DisruptionsAllowed != 1 {
 			return fmt.Errorf("%d of %d pods may be disrupted, want 1 of %d", status.DisruptionsAllowed, status.ExpectedPods, len(pods))
@@ -135,11 +138,11 @@ func wantSelected(t *testing.T, what string, selector *metav1.LabelSelector, set
 	parsed, err := metav1.LabelSelectorAsSelector(selector)
 	must(t, err)
 	if !parsed.Matches(labels.Set(set)) {
-		t.Errorf("%s selects %s, which %v is not", what, parsed, set)
+		t.Errorf("%s: selector %s does not match %v", what, parsed, set)
 	}
 }
 
-// monitor is what checkMonitors reads of a ServiceMonitor or PodMonitor.
+// monitor holds the fields of a ServiceMonitor or PodMonitor that checkMonitors uses.
 type monitor struct {
 	Kind string
 	Spec struct {
@@ -162,7 +165,7 @@ func readMonitor(t *testing.T, name string) (m monitor) {
 	return m
 }
 
-// checkMonitors wants the examples to find the Service and the pods, and their ports.
+// checkMonitors checks that the examples select the Service and the pods, and their ports.
 func checkMonitors(t *testing.T, d *deployment, pod corev1.Pod) {
 	t.Helper()
 	service, err := shared.cluster.Client.CoreV1().Services(d.namespace).Get(t.Context(), d.name, metav1.GetOptions{})
@@ -177,11 +180,11 @@ func checkMonitors(t *testing.T, d *deployment, pod corev1.Pod) {
 		for _, e := range endpoints {
 			found[e.Port] = number(e.Port)
 			if e.HonorLabels != (e.Port == "metrics") {
-				t.Errorf("the %s has the endpoint %v", m.Kind, e)
+				t.Errorf("the %s has the endpoint %v, want honorLabels for port metrics only", m.Kind, e)
 			}
 		}
-		if !maps.Equal(found, ownPorts) {
-			t.Errorf("the %s has the ports %v, want %v", m.Kind, found, ownPorts)
+		if !maps.Equal(found, proxyPorts) {
+			t.Errorf("the %s has the ports %v, want %v", m.Kind, found, proxyPorts)
 		}
 	}
 	m := readMonitor(t, "service-monitor.yaml")
@@ -190,8 +193,8 @@ func checkMonitors(t *testing.T, d *deployment, pod corev1.Pod) {
 	check(m, pod.Labels, m.Spec.PodMetricsEndpoints, func(name string) int32 { return portOf(pod, name) })
 }
 
-// The API server takes the examples by the resource definitions of the Prometheus
-// operator, and nothing that is misspelt.
+// TestMonitorExamples checks that the API server, with the CustomResourceDefinitions of the
+// Prometheus operator, accepts the examples and rejects a misspelled field.
 func TestMonitorExamples(t *testing.T) {
 	tool, err := filepath.Abs("../../modules/tools/prometheus-operator")
 	must(t, err)
@@ -208,16 +211,16 @@ func TestMonitorExamples(t *testing.T) {
 		s.run(t, "kubectl wait --for=condition=established crd/"+kind+".monitoring.coreos.com")
 		example := "deploy/kustomize/examples/" + name
 		apply := "kubectl apply --server-side -f " + example
-		eventually(t, func() error { // the API server serves a new kind a moment later
-			said, err := s.try(apply)
+		eventually(t, func() error { // the API server may not serve the new kind yet
+			output, err := s.try(apply)
 			if err != nil {
-				return fmt.Errorf("%w: %s", err, said)
+				return fmt.Errorf("%w: %s", err, output)
 			}
 			return nil
 		})
 		edit(t, filepath.Join(s.dir, example), "honorLabels", "honourLabels")
-		if said, err := s.try(apply); err == nil || !strings.Contains(said, "honourLabels") {
-			t.Errorf("a field that does not exist: %v, %s", err, said)
+		if output, err := s.try(apply); err == nil || !strings.Contains(output, "honourLabels") {
+			t.Errorf("unknown field honourLabels: error %v, output %s", err, output)
 		}
 	}
 }

@@ -19,9 +19,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// asContainer runs a program as a container of ours runs: with the host name of the pod, the
-// files of its service account, a read-only root file system, its user, and no capability.
-// The arguments are host name, the service account's files, program, user, and those of the program.
+// asContainer is a script that runs a program like a container of the overlays: with the host
+// name of the pod, the files of its service account, a read-only root file system, its user,
+// and without capabilities. The arguments are the host name, the directory with the service
+// account's files, the program, the user, and the arguments of the program.
 const asContainer = `set -e
 hostname "$1"
 mount -t tmpfs none /run
@@ -36,9 +37,9 @@ user=$4
 shift 4
 exec setpriv --reuid "$user" --regid "$user" --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs --pdeathsig KILL /run/metrics-proxy "$@"`
 
-// runPod runs the proxy of a pod with what the pod says: arguments, environment, service
-// account, user. Only the ports are others. Where this machine lets nobody make namespaces
-// it runs without those, and with a kubeconfig for the same token.
+// runPod runs the proxy of a pod with the pod's arguments, environment, service account and
+// user, but with other ports. If this machine does not allow new namespaces, the proxy runs
+// without them, and with a kubeconfig for the same token.
 func runPod(t *testing.T, pod corev1.Pod, more map[string]string) *testbed.Proxy {
 	t.Helper()
 	c := pod.Spec.Containers[0]
@@ -46,7 +47,7 @@ func runPod(t *testing.T, pod corev1.Pod, more map[string]string) *testbed.Proxy
 		t.Fatalf("the command is %v, want the program of the image", c.Command)
 	}
 	if mount := pod.Spec.AutomountServiceAccountToken; mount == nil || !*mount {
-		t.Fatal("the pod does not ask for its service account's token, and the account does not give it by itself")
+		t.Fatal("the pod must set automountServiceAccountToken, because the service account does not")
 	}
 	env := environment(t, pod)
 	maps.Copy(env, more)
@@ -59,7 +60,7 @@ func runPod(t *testing.T, pod corev1.Pod, more map[string]string) *testbed.Proxy
 		options.Binary = unshare
 		options.Args = append([]string{"--mount", "--uts", "sh", "-c", asContainer, "sh", pod.Name, account, shared.binary, fmt.Sprint(*pod.Spec.SecurityContext.RunAsUser)}, c.Args...)
 	} else {
-		t.Log("this machine lets nobody make namespaces: the proxy runs as this user")
+		t.Log("this machine does not allow new namespaces: the proxy runs as the current user")
 		env["KUBECONFIG"] = config
 		if env["SHARD_INDEX"] == "auto" {
 			env["SHARD_INDEX"] = regexp.MustCompile(`\d+$`).FindString(pod.Name)
@@ -78,7 +79,7 @@ func runPod(t *testing.T, pod corev1.Pod, more map[string]string) *testbed.Proxy
 	return proxy
 }
 
-// environment is that of the pod's container.
+// environment returns the environment variables of the pod's container.
 func environment(t *testing.T, pod corev1.Pod) map[string]string {
 	t.Helper()
 	env := map[string]string{}
@@ -92,7 +93,7 @@ func environment(t *testing.T, pod corev1.Pod) map[string]string {
 		if from := variable.ValueFrom; from != nil {
 			fields := map[string]string{"spec.nodeName": pod.Spec.NodeName, "metadata.namespace": pod.Namespace}
 			if from.FieldRef == nil || fields[from.FieldRef.FieldPath] == "" {
-				t.Fatalf("%s comes from %v, which is not known", variable.Name, from)
+				t.Fatalf("%s has the unsupported source %v", variable.Name, from)
 			}
 			value = fields[from.FieldRef.FieldPath]
 		}
@@ -101,8 +102,8 @@ func environment(t *testing.T, pod corev1.Pod) map[string]string {
 	return env
 }
 
-// accountFiles makes a directory with what a pod is given of its service account, and a
-// kubeconfig with the same token.
+// accountFiles writes the files of a pod's service account to a directory, and a kubeconfig
+// with the same token.
 func accountFiles(t *testing.T, pod corev1.Pod) (dir, config string) {
 	t.Helper()
 	token, err := shared.cluster.Client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(t.Context(), pod.Spec.ServiceAccountName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})

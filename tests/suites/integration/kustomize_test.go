@@ -17,16 +17,17 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// Each overlay of deploy/kustomize, applied as deploy/README.md says, in a namespace that
-// enforces the restricted Pod Security standard. The real controllers make the pods of it,
-// the real scheduler gives them nodes, and each runs as a kubelet would run it.
+// TestDeploy applies each overlay of deploy/kustomize as deploy/README.md describes, in a
+// namespace that enforces the restricted Pod Security Standard. The real controllers create
+// the pods, the real scheduler assigns them to nodes, and the test runs each proxy as a
+// kubelet would run it.
 func TestDeploy(t *testing.T) {
 	startControllers(t)
 	nodes := createNodes(t, "deploy-node-0", "deploy-node-1")
 	for n, test := range []struct {
 		overlay  string
 		pods     int
-		edits    []string // old, new, besides those that every overlay needs
+		edits    []string // old, new; in addition to those of every overlay
 		headless bool
 		budget   bool
 	}{
@@ -42,7 +43,7 @@ func TestDeploy(t *testing.T) {
 			for _, pod := range pods {
 				checkAdmission(t, pod)
 			}
-			checkAsked(t, pods, targets)
+			checkScraped(t, pods, targets)
 			checkService(t, d, pods, test.headless)
 			checkNetworkPolicy(t, d, pods[0])
 			checkMonitors(t, d, pods[0])
@@ -52,13 +53,14 @@ func TestDeploy(t *testing.T) {
 	}
 }
 
-// A target is a pod that is asked, and by which proxies.
+// A target is a pod to scrape.
 type target struct {
-	pod   testbed.Pod
-	asked func(proxy corev1.Pod) bool // may the proxy ask it
+	pod       testbed.Pod
+	mayScrape func(proxy corev1.Pod) bool // whether the proxy may scrape it
 }
 
-// createTargets makes pods in the namespace of a deployment and in another, on each node.
+// createTargets creates pods in the namespace of a deployment and in another one, on all nodes.
+// It returns those that must be scraped, by name.
 func createTargets(t *testing.T, d *deployment, nodes []string, n int) map[string]target {
 	t.Helper()
 	targets := map[string]target{}
@@ -70,7 +72,7 @@ func createTargets(t *testing.T, d *deployment, nodes []string, n int) map[strin
 			p.Namespace = d.namespace + "-other"
 			if d.overlay == "namespace" {
 				createPods(t, p)
-				continue // it is not to be seen
+				continue // it must not be scraped
 			}
 		}
 		createPods(t, p)
@@ -81,51 +83,53 @@ func createTargets(t *testing.T, d *deployment, nodes []string, n int) map[strin
 	return targets
 }
 
-// checkAsked runs the pods: each target is asked by exactly one, and by one that may.
-func checkAsked(t *testing.T, pods []corev1.Pod, targets map[string]target) {
+// checkScraped runs the proxies of the pods, and checks that each target is scraped by exactly
+// one of them, which may scrape it.
+func checkScraped(t *testing.T, pods []corev1.Pod, targets map[string]target) {
 	t.Helper()
-	askedBy := map[string]string{}
+	scrapedBy := map[string]string{}
 	for _, pod := range pods {
 		proxy := runPod(t, pod, nil)
 		wantReady(t, proxy, pod)
-		_, answer := get(t, proxy.URL("/metrics"), nil)
-		for name, up := range ups(answer) {
-			if other, twice := askedBy[name]; twice || !up || targets[name].asked == nil || !targets[name].asked(pod) {
-				t.Errorf("%s on %s asks %s, up: %t; asked already by %q", pod.Name, pod.Spec.NodeName, name, up, other)
+		_, response := get(t, proxy.URL("/metrics"), nil)
+		for name, up := range ups(response) {
+			if other, duplicate := scrapedBy[name]; duplicate || !up || targets[name].mayScrape == nil || !targets[name].mayScrape(pod) {
+				t.Errorf("%s on %s scrapes %s, up: %t; also scraped by %q", pod.Name, pod.Spec.NodeName, name, up, other)
 			}
-			askedBy[name] = pod.Name
+			scrapedBy[name] = pod.Name
 		}
 		if strings.Contains(proxy.Log(), "level=WARN") || strings.Contains(proxy.Log(), "level=ERROR") {
-			t.Errorf("the log is not clean:\n%s", proxy.Log())
+			t.Errorf("the log has warnings or errors:\n%s", proxy.Log())
 		}
 	}
-	if missing := slices.DeleteFunc(slices.Collect(maps.Keys(targets)), func(name string) bool { return askedBy[name] != "" }); len(missing) > 0 {
-		t.Errorf("nobody asks %v", missing)
+	if missing := slices.DeleteFunc(slices.Collect(maps.Keys(targets)), func(name string) bool { return scrapedBy[name] != "" }); len(missing) > 0 {
+		t.Errorf("no proxy scrapes %v", missing)
 	}
 }
 
-// wantReady polls the probes of the pod until they succeed.
+// wantReady sends the requests of the pod's probes until they succeed.
 func wantReady(t *testing.T, proxy *testbed.Proxy, pod corev1.Pod) {
 	t.Helper()
 	container := pod.Spec.Containers[0]
 	for path, probe := range map[string]*corev1.Probe{"/-/ready": container.ReadinessProbe, "/-/healthy": container.LivenessProbe} {
 		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != path || portOf(pod, probe.HTTPGet.Port.String()) != 15090 {
-			t.Fatalf("the probe is %v, want one of %s at port 15090", probe, path)
+			t.Fatalf("the probe is %v, want one for %s on port 15090", probe, path)
 		}
 		eventually(t, func() error {
 			if err := listens(proxy.Address()); err != nil {
 				return err
 			}
 			if status, body := get(t, proxy.URL(path), nil); status != http.StatusOK {
-				return fmt.Errorf("%s answers %d %s", path, status, body)
+				return fmt.Errorf("%s returns %d %s", path, status, body)
 			}
 			return nil
 		})
 	}
 }
 
-// checkAdmission wants the pod as restricted as it can be: what Pod Security demands it
-// has, for without any of it it is refused, and more.
+// checkAdmission checks the pod's security context. Removing any field that the restricted Pod
+// Security Standard requires must cause a violation. It also checks fields that the standard
+// does not require, and resources.
 func checkAdmission(t *testing.T, pod corev1.Pod) {
 	t.Helper()
 	fresh := func() *corev1.Pod {
@@ -152,37 +156,37 @@ func checkAdmission(t *testing.T, pod corev1.Pod) {
 	}
 	user, container := pod.Spec.SecurityContext.RunAsUser, pod.Spec.Containers[0]
 	if readOnly := container.SecurityContext.ReadOnlyRootFilesystem; user == nil || *user != 584792 || readOnly == nil || !*readOnly {
-		t.Errorf("the security context is %v, of the container %v", pod.Spec.SecurityContext, container.SecurityContext)
+		t.Errorf("the security context of the pod is %v, that of the container %v; want user 584792 and a read-only root file system", pod.Spec.SecurityContext, container.SecurityContext)
 	}
 	if container.Resources.Requests.Cpu().IsZero() || container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
 		t.Errorf("resources are %v, want requests and a memory limit", container.Resources)
 	}
 }
 
-// checkPermission wants the service account to be allowed nothing but what it needs: it
-// needs each verb.
+// checkPermission checks that the service account has only the permissions that it needs, and
+// that it needs each verb.
 func checkPermission(t *testing.T, d *deployment, pod corev1.Pod) {
 	t.Helper()
 	if got := d.allowed(t); !slices.Equal(got, []string{"list pods", "watch pods"}) {
-		t.Errorf("the service account may %v", got)
+		t.Errorf("the service account has the permissions %v, want to list and watch pods", got)
 	}
 	for _, test := range []struct {
-		verbs       []string
-		env         map[string]string
-		logged, why string
+		verbs            []string
+		env              map[string]string
+		logged, notReady string
 	}{
 		{verbs: []string{"list"}, logged: "cannot watch pods, listing them periodically instead"},
-		// An API server before 1.34 cannot begin a watch with a list: as if this were one.
-		{verbs: []string{"watch"}, env: map[string]string{"KUBE_FEATURE_WatchListClient": "false"}, why: "cannot list resource"},
-		{why: `verbs: ["list", "watch"]`},
+		// API servers before 1.34 do not support streaming lists. Disable them in the client.
+		{verbs: []string{"watch"}, env: map[string]string{"KUBE_FEATURE_WatchListClient": "false"}, notReady: "cannot list resource"},
+		{notReady: `verbs: ["list", "watch"]`},
 	} {
 		d.allow(t, test.verbs...)
 		proxy := runPod(t, pod, test.env)
 		eventually(t, func() error { return listens(proxy.Address()) })
 		eventually(t, func() error {
 			status, body := get(t, proxy.URL("/-/ready"), nil)
-			if (status == http.StatusOK) != (test.why == "") || !strings.Contains(body, test.why) || !strings.Contains(proxy.Log(), test.logged) {
-				return fmt.Errorf("with %v /-/ready answers %d %s, want %q, and the log to say %q", test.verbs, status, body, test.why, test.logged)
+			if (status == http.StatusOK) != (test.notReady == "") || !strings.Contains(body, test.notReady) || !strings.Contains(proxy.Log(), test.logged) {
+				return fmt.Errorf("with verbs %v /-/ready returns %d %s, want %q there, and %q in the log", test.verbs, status, body, test.notReady, test.logged)
 			}
 			return nil
 		})
@@ -191,7 +195,8 @@ func checkPermission(t *testing.T, d *deployment, pod corev1.Pod) {
 	wantReady(t, runPod(t, pod, map[string]string{"KUBE_FEATURE_WatchListClient": "false"}), pod)
 }
 
-// allowed is what the service account may do in its namespace, beyond what everybody may.
+// allowed returns the permissions of the service account in its namespace, without those that
+// every user has.
 func (d *deployment) allowed(t *testing.T) (all []string) {
 	t.Helper()
 	client := d.accountClient(t)
@@ -201,7 +206,7 @@ func (d *deployment) allowed(t *testing.T) (all []string) {
 	must(t, err)
 	for _, rule := range review.Status.ResourceRules {
 		if slices.Contains(rule.APIGroups, "authorization.k8s.io") || slices.Contains(rule.APIGroups, "authentication.k8s.io") {
-			continue // everybody may ask who they are, and what they may
+			continue // every user may review their own identity and permissions
 		}
 		for _, resource := range rule.Resources {
 			for _, verb := range rule.Verbs {
@@ -213,8 +218,8 @@ func (d *deployment) allowed(t *testing.T) (all []string) {
 	return all
 }
 
-// allow replaces the verbs of the deployment's role, and returns when the API server
-// honours that. No verbs remove the rule.
+// allow replaces the verbs of the deployment's role, and returns when the change is in effect.
+// Without verbs it removes the rule.
 func (d *deployment) allow(t *testing.T, verbs ...string) {
 	t.Helper()
 	rules := func() []rbacv1.PolicyRule {
@@ -243,7 +248,7 @@ func (d *deployment) allow(t *testing.T, verbs ...string) {
 	}
 	eventually(t, func() error {
 		if got := d.allowed(t); !slices.Equal(got, want) {
-			return fmt.Errorf("the service account may %v, want %v", got, want)
+			return fmt.Errorf("the service account has the permissions %v, want %v", got, want)
 		}
 		return nil
 	})

@@ -1,5 +1,5 @@
-// Package integration tests metrics-proxy as it is used: the built program, a real
-// API server, real exporters and a real Prometheus.
+// Package integration tests the built program and its image with a real API server, real
+// exporters and a real Prometheus.
 package integration
 
 import (
@@ -16,12 +16,12 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// rig is what all tests share: one cluster, and the program under test.
+// rig holds what all tests share: one cluster, and the program under test.
 type rig struct {
 	bed     *testbed.Bed
 	cluster *testbed.Cluster
 	binary  string
-	payload []byte // of a real node exporter
+	payload []byte // body of a real node exporter
 }
 
 var shared rig
@@ -40,7 +40,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// kubeconfig writes one for the user that may only get, list and watch pods.
+// kubeconfig writes a kubeconfig for a user that may only get, list and watch pods. It returns
+// the path.
 func kubeconfig(t testing.TB) string {
 	t.Helper()
 	path, err := shared.cluster.Kubeconfig(shared.cluster.Proxy, "")
@@ -50,8 +51,8 @@ func kubeconfig(t testing.TB) string {
 	return path
 }
 
-// startProxy starts the program for the pods labelled test=NAME and stops it when
-// the test ends.
+// startProxy starts the program for the pods with the label test=NAME, and stops it when the
+// test ends.
 func startProxy(t testing.TB, name string, env map[string]string) *testbed.Proxy {
 	t.Helper()
 	return startProxyWith(t, testbed.ProxyOptions{Env: env}, name)
@@ -82,7 +83,7 @@ func startProxyWith(t testing.TB, options testbed.ProxyOptions, name string) *te
 	return proxy
 }
 
-// createPods makes pods that are there until the test ends.
+// createPods creates pods, and deletes them when the test ends.
 func createPods(t testing.TB, pods ...testbed.Pod) {
 	t.Helper()
 	if err := shared.cluster.CreatePods(t.Context(), pods...); err != nil {
@@ -95,7 +96,8 @@ func createPods(t testing.TB, pods ...testbed.Pod) {
 	})
 }
 
-// pod is a running pod labelled test=TEST whose port serves the handler.
+// pod returns a running pod with the label test=TEST. Its exporter serves the handler. n must
+// be unique, because it determines the address.
 func pod(t testing.TB, test string, n int, handler http.Handler) testbed.Pod {
 	t.Helper()
 	address := testbed.Address(n)
@@ -111,7 +113,7 @@ func pod(t testing.TB, test string, n int, handler http.Handler) testbed.Pod {
 	}
 }
 
-// get returns status and body of one request.
+// get sends a GET request and returns the status and the body.
 func get(t testing.TB, url string, header http.Header) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -133,8 +135,8 @@ func get(t testing.TB, url string, header http.Header) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// eventually polls until check returns nil, and fails with its last error after a
-// generous bound.
+// eventually calls check until it returns nil. After a generous bound it fails the test with
+// the last error.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	testbed.Eventually(t, 30*time.Second, check)
@@ -142,23 +144,23 @@ func eventually(t testing.TB, check func() error) {
 
 var upLine = regexp.MustCompile(`(?m)^up\{k8s_pod_name="([^"]+)",k8s_namespace="[^"]+"\} ([01])$`)
 
-// ups reads which pods an answer says are up.
-func ups(answer string) map[string]bool {
+// ups returns the values of up in a response, by pod name.
+func ups(response string) map[string]bool {
 	up := map[string]bool{}
-	for _, m := range upLine.FindAllStringSubmatch(answer, -1) {
+	for _, m := range upLine.FindAllStringSubmatch(response, -1) {
 		up[m[1]] = m[2] == "1"
 	}
 	return up
 }
 
-// wantOwnMetric polls the proxy's own metrics for a line.
+// wantOwnMetric polls the proxy's own metrics until they contain a line.
 func wantOwnMetric(t testing.TB, proxy *testbed.Proxy, line string) {
 	t.Helper()
 	eventually(t, func() error {
 		own, err := proxy.OwnMetrics(t.Context())
 		if err == nil && !strings.Contains("\n"+string(own), "\n"+line+"\n") {
 			prefix, _, _ := strings.Cut(line, " ")
-			err = fmt.Errorf("own metrics have no line %q, but %q", line, regexp.MustCompile("(?m)^"+regexp.QuoteMeta(prefix)+".*$").FindString(string(own)))
+			err = fmt.Errorf("the own metrics have no line %q, but %q", line, regexp.MustCompile("(?m)^"+regexp.QuoteMeta(prefix)+".*$").FindString(string(own)))
 		}
 		return err
 	})

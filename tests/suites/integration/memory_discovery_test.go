@@ -14,10 +14,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed"
 )
 
-// Of pods nothing is kept but targets, and whole pods are in memory a page at a time:
-// whether the API server lists them in a watch or in pages.
+// TestMemoryOfManyPods checks that the proxy keeps only targets of pods, and at most one page of
+// whole pods, whether it lists them with a watch or in pages.
 func TestMemoryOfManyPods(t *testing.T) {
-	const pods, peakMost, laterMost = 5000, 64, 35
+	const pods, maxPeak, maxLater = 5000, 64, 35
 	ctx, cluster := t.Context(), shared.cluster
 	var all []testbed.Pod
 	for i := range pods {
@@ -33,7 +33,7 @@ func TestMemoryOfManyPods(t *testing.T) {
 	one, err := cluster.Client.CoreV1().Pods("many").Get(ctx, all[0].Name, metav1.GetOptions{})
 	must(t, err)
 	if object, err := json.Marshal(one); err != nil || len(object) < 10_000 || len(object) > 12_000 {
-		t.Fatalf("a pod takes %d bytes, want about 10 KB", len(object))
+		t.Fatalf("a pod has %d bytes, want 10,000 to 12,000", len(object))
 	}
 	user, err := cluster.NewUser(ctx, "pages", testbed.Grant{Rules: testbed.PodRules("list")})
 	must(t, err)
@@ -46,17 +46,18 @@ func TestMemoryOfManyPods(t *testing.T) {
 		wantOwnMetric(t, proxy, fmt.Sprintf("metrics_proxy_discovery_targets %d", pods))
 	}
 	time.Sleep(time.Minute)
-	for i, how := range []string{"in a watch", "in pages"} {
+	for i, how := range []string{"with a watch", "in pages"} {
 		pid := proxies[i].Process.PID()
 		peak, later := memoryMiB(t, pid, "VmHWM"), memoryMiB(t, pid, "VmRSS")
 		t.Logf("%d pods, listed %s: peak %d MiB, a minute later %d MiB", pods, how, peak, later)
-		if peak >= peakMost || later >= laterMost {
-			t.Errorf("listed %s the pods take %d MiB at the peak and %d MiB a minute later, want less than %d and %d", how, peak, later, peakMost, laterMost)
+		if peak >= maxPeak || later >= maxLater {
+			t.Errorf("listed %s, the process uses %d MiB at the peak and %d MiB a minute later, want less than %d and %d", how, peak, later, maxPeak, maxLater)
 		}
 	}
 }
 
-// realisticPod has about 10 KB, as a pod with a sidecar and some configuration has.
+// realisticPod returns a pod of about 10 KB, the size of a pod with a sidecar and some
+// configuration.
 func realisticPod(test string, i int) testbed.Pod {
 	p := testbed.Pod{
 		Namespace: test, Name: fmt.Sprintf("%s-7c9f8d6b5-%05d", test, i), NodeName: "node-1", IPs: []string{testbed.Address(i)},

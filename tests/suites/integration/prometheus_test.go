@@ -19,9 +19,9 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// A hundred pods answer what a real node exporter answered, and one has labels that
-// collide. A real Prometheus with its defaults, under honor_labels both ways, stores
-// every series of every pod exactly once.
+// TestPrometheusStoresEverySeries checks that a real Prometheus with default settings, with
+// honor_labels true and false, stores every series of 100 pods exactly once. The pods
+// respond with the body of a real node exporter.
 func TestPrometheusStoresEverySeries(t *testing.T) {
 	const pods = 100
 	var all []testbed.Pod
@@ -30,8 +30,8 @@ func TestPrometheusStoresEverySeries(t *testing.T) {
 	}
 	createPods(t, all...)
 	proxy := startProxy(t, "hundred", nil)
-	_, answer := get(t, proxy.URL("/metrics"), nil)
-	wantFamiliesOnce(t, answer, "hundred")
+	_, response := get(t, proxy.URL("/metrics"), nil)
+	wantFamiliesOnce(t, response, "hundred")
 	prometheus := startPrometheus(t, fmt.Sprintf(`
 scrape_configs:
 - {job_name: plain, scrape_interval: 3s, scrape_timeout: 3s, static_configs: [{targets: [%[1]q]}]}
@@ -62,29 +62,29 @@ scrape_configs:
 		for pod, series := range got {
 			slices.Sort(series)
 			if !slices.Equal(series, want) {
-				t.Fatalf("job %s, pod %s: %d series, want %d; the first that differ: %s", job, pod, len(series), len(want), firstDifference(series, want))
+				t.Fatalf("job %s, pod %s: %d series, want %d; first difference: %s", job, pod, len(series), len(want), firstDifference(series, want))
 			}
 		}
 	}
 	wantNothingRejected(t, prometheus)
 }
 
-// wantFamiliesOnce wants the TYPE of each family to stand once, and every sample to have the
-// labels of a pod of the namespace.
-func wantFamiliesOnce(t *testing.T, answer, namespace string) {
+// wantFamiliesOnce checks that each family has one TYPE, and that every sample has the labels of
+// a pod of the namespace.
+func wantFamiliesOnce(t *testing.T, response, namespace string) {
 	t.Helper()
 	types, ofPod := map[string]int{}, regexp.MustCompile(fmt.Sprintf(`^\w+\{k8s_pod_name="%s-\d+",k8s_namespace=%[1]q[,}]`, namespace))
-	for line := range strings.Lines(answer) {
+	for line := range strings.Lines(response) {
 		if family, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			family, _, _ = strings.Cut(family, " ")
 			types[family]++
 		} else if !strings.HasPrefix(line, "#") && !ofPod.MatchString(line) {
-			t.Errorf("a sample without its pod: %s", line)
+			t.Errorf("sample without the labels of a pod: %s", line)
 		}
 	}
 	for family, n := range types {
 		if n != 1 {
-			t.Errorf("family %s stands %d times", family, n)
+			t.Errorf("family %s has %d TYPE lines", family, n)
 		}
 	}
 	if len(types) <= 50 {
@@ -92,8 +92,8 @@ func wantFamiliesOnce(t *testing.T, answer, namespace string) {
 	}
 }
 
-// seriesOf are the series of an exposition and its target's up, by a parser that is
-// neither the proxy's nor Prometheus's.
+// seriesOf returns the series of an exposition, and up. It uses the parser of the expfmt
+// package, which neither the proxy nor Prometheus uses.
 func seriesOf(t *testing.T, payload []byte) []string {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
@@ -113,7 +113,7 @@ func seriesOf(t *testing.T, payload []byte) []string {
 		}
 		for _, l := range []string{"le", "quantile"} {
 			if v := labels[l]; v != "" && !strings.ContainsAny(v, ".eI") {
-				labels[l] = v + ".0" // as Prometheus 3 stores it
+				labels[l] = v + ".0" // the form that Prometheus 3 stores
 			}
 		}
 		series = append(series, signature(labels))
@@ -134,16 +134,16 @@ func firstDifference(got, want []string) string {
 func signature(labels map[string]string) string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		if labels[name] != "" { // an empty label is none
+		if labels[name] != "" { // an empty label is equivalent to no label
 			names = append(names, fmt.Sprintf("%s=%q", name, labels[name]))
 		}
 	}
 	return strings.Join(names, ",")
 }
 
-// Bodies of 2 MB each from a hundred pods, one of which hangs: Prometheus, which
-// waits 10 s, gets the answer whole.
-func TestLargeBodiesAndOneThatHangs(t *testing.T) {
+// TestLargeBodiesAndHangingPod checks that Prometheus, with a timeout of 10 s, gets the complete
+// response of 100 pods with bodies of 2 MB, one of which hangs.
+func TestLargeBodiesAndHangingPod(t *testing.T) {
 	const pods, lines = 100, 2000
 	var body bytes.Buffer
 	body.WriteString("# TYPE large gauge\n")
@@ -182,7 +182,7 @@ func startPrometheus(t *testing.T, config string) *testbed.Prometheus {
 	return prometheus
 }
 
-// waitForUp waits until Prometheus has scraped the proxy, and fails if it could not.
+// waitForUp waits until Prometheus has scraped the proxy, and checks that the scrape succeeded.
 func waitForUp(t *testing.T, prometheus *testbed.Prometheus, job string) {
 	t.Helper()
 	up := fmt.Sprintf(`up{job=%q,k8s_pod_name=""}`, job)
@@ -206,7 +206,8 @@ func wantValue(t *testing.T, prometheus *testbed.Prometheus, query string, want 
 	}
 }
 
-// wantNothingRejected reads Prometheus's own counters.
+// wantNothingRejected checks that Prometheus has not rejected any samples, according to its own
+// metrics.
 func wantNothingRejected(t *testing.T, prometheus *testbed.Prometheus) {
 	t.Helper()
 	_, text := get(t, prometheus.URL+"/metrics", nil)
@@ -229,7 +230,7 @@ func wantNothingRejected(t *testing.T, prometheus *testbed.Prometheus) {
 	}
 }
 
-// total is NaN for a family that is not there.
+// total returns the sum of the counters of a family, or NaN if it is nil.
 func total(family *dto.MetricFamily) float64 {
 	if family == nil {
 		return math.NaN()

@@ -13,7 +13,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// The README's ClusterRole is enough, and its Prometheus configuration works.
+// TestReadmeExamples checks that the ClusterRole of the README is sufficient, and that its
+// Prometheus configuration works.
 func TestReadmeExamples(t *testing.T) {
 	var role rbacv1.ClusterRole
 	must(t, yaml.UnmarshalStrict([]byte(readmeBlock(t, "# RBAC")), &role))
@@ -26,7 +27,7 @@ func TestReadmeExamples(t *testing.T) {
 	proxy := startProxy(t, "readme", map[string]string{"KUBECONFIG": config})
 	wantTargets(t, proxy, p.Name)
 	if strings.Contains(proxy.Log(), "level=WARN") || strings.Contains(proxy.Log(), "level=ERROR") {
-		t.Errorf("the log is not clean:\n%s", proxy.Log())
+		t.Errorf("the log has warnings or errors:\n%s", proxy.Log())
 	}
 
 	scrape := strings.ReplaceAll(readmeBlock(t, "# prometheus.yml"), "127.0.0.1:15090", proxy.Address())
@@ -36,7 +37,7 @@ func TestReadmeExamples(t *testing.T) {
 	wantValue(t, prometheus, `up{k8s_pod_name!=""}`, 1)
 }
 
-// readmeBlock is the YAML block of the README that begins with the line.
+// readmeBlock returns the YAML block of the README that starts with the line, without it.
 func readmeBlock(t *testing.T, firstLine string) string {
 	t.Helper()
 	readme, err := os.ReadFile("../../../README.md")

@@ -16,9 +16,10 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// The expositions of ten real programs, in every format that they know, from a
-// hundred pods: Prometheus's parser reads from the answer what it reads from each,
-// with labels, types and exemplars, in every format.
+// TestTenPrograms merges the expositions of ten real programs, in every format that they
+// support, from up to 100 pods. In every response format, Prometheus's parser must read the
+// same series from the merged exposition as from the bodies, with labels, types and
+// exemplars.
 func TestTenPrograms(t *testing.T) {
 	urls := startPrograms(t)
 	if len(urls) != 10 {
@@ -43,7 +44,7 @@ func TestTenPrograms(t *testing.T) {
 	t.Run("mixed", func(t *testing.T) { differential.Check(t, pods...) })
 }
 
-// startPrograms returns where each program serves its metrics.
+// startPrograms returns the URL of each program's metrics.
 func startPrograms(t *testing.T) map[string]string {
 	t.Helper()
 	admin, err := shared.cluster.Kubeconfig(shared.cluster.Admin, "")
@@ -82,7 +83,7 @@ func startPrograms(t *testing.T) map[string]string {
 	return urls
 }
 
-// startProgram starts a component that serves metrics at a free port.
+// startProgram starts a component that serves metrics on a free port, and returns the URL.
 func startProgram(t *testing.T, name, scheme string, args func(port string) []string) (url string) {
 	t.Helper()
 	binary, err := testbed.Binary(t.Context(), name, os.Stderr)
@@ -95,7 +96,7 @@ func startProgram(t *testing.T, name, scheme string, args func(port string) []st
 		if t.Failed() {
 			t.Logf("%s: %s", name, process.Stderr())
 		}
-		_, _ = process.Stop(30 * time.Second) // it may be slow to end, which is not tested
+		_, _ = process.Stop(30 * time.Second) // some are slow to stop, which does not matter here
 	})
 	url = fmt.Sprintf("%s://127.0.0.1:%d/metrics", scheme, port)
 	eventually(t, func() error {
@@ -105,7 +106,8 @@ func startProgram(t *testing.T, name, scheme string, args func(port string) []st
 	return url
 }
 
-// fetch asks a program for a format. Its Content-Type is one of the three.
+// fetch scrapes a program with a Content-Type of the package differential as the preferred
+// format. The ContentType of the result is one of these three as well.
 func fetch(t *testing.T, url, accept string) differential.Body {
 	t.Helper()
 	text, contentType, err := tryFetch(t, url, accept)
@@ -117,7 +119,7 @@ func fetch(t *testing.T, url, accept string) differential.Body {
 			return differential.Body{Text: text, ContentType: known}
 		}
 	}
-	t.Fatalf("%s answers %s", url, contentType)
+	t.Fatalf("%s returns %s", url, contentType)
 	return differential.Body{}
 }
 
@@ -125,9 +127,9 @@ func tryFetch(t *testing.T, url, accept string) (body []byte, contentType string
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	must(t, err)
-	req.Header.Set("Accept", accept+";q=0.9,*/*;q=0.1") // as the proxy asks
+	req.Header.Set("Accept", accept+";q=0.9,*/*;q=0.1") // like the proxy
 	req.Header.Set("Authorization", "Bearer "+shared.cluster.Admin.Token)
-	// Loopback, and certificates that the programs made themselves.
+	// The programs have self-signed certificates, and listen on loopback addresses.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -135,7 +137,7 @@ func tryFetch(t *testing.T, url, accept string) (body []byte, contentType string
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, "", fmt.Errorf("%s answers %s", url, resp.Status)
+		return nil, "", fmt.Errorf("%s returns %s", url, resp.Status)
 	}
 	body, err = io.ReadAll(resp.Body)
 	return body, resp.Header.Get("Content-Type"), err

@@ -10,8 +10,8 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/tests/testbed/exporter"
 )
 
-// Proxies share the pods: each pod is asked by one of them, and with one proxy more only
-// those change that it gets.
+// TestShards checks that each pod is scraped by exactly one proxy, and that an additional shard
+// only takes pods from the others.
 func TestShards(t *testing.T) {
 	const pods = 60
 	var all []testbed.Pod
@@ -23,19 +23,19 @@ func TestShards(t *testing.T) {
 		shards := map[string]int{}
 		for index := range count {
 			proxy := startProxy(t, "shards", map[string]string{"SHARD_COUNT": fmt.Sprint(count), "SHARD_INDEX": fmt.Sprint(index)})
-			_, answer := get(t, proxy.URL("/metrics"), nil)
-			if len(ups(answer)) == 0 { // by chance once in millions of runs
+			_, response := get(t, proxy.URL("/metrics"), nil)
+			if len(ups(response)) == 0 { // happens by chance once in millions of runs
 				t.Errorf("shard %d of %d has no pods", index, count)
 			}
-			for name, up := range ups(answer) {
-				if before, twice := shards[name]; twice || !up {
-					t.Errorf("%s is in shards %d and %d, up: %t", name, before, index, up)
+			for name, up := range ups(response) {
+				if before, duplicate := shards[name]; duplicate || !up {
+					t.Errorf("%s is in shards %d and %d, or down (up: %t)", name, before, index, up)
 				}
 				shards[name] = index
 			}
 		}
 		if len(shards) != pods {
-			t.Errorf("%d of %d pods are in one of %d shards", len(shards), pods, count)
+			t.Errorf("%d of %d pods are in the %d shards", len(shards), pods, count)
 		}
 		return shards
 	}
@@ -53,11 +53,12 @@ func TestShards(t *testing.T) {
 	}
 }
 
-// The pods of a StatefulSet know their number by their host name.
+// TestShardByHostName checks that SHARD_INDEX=auto takes the index from the host name, as in a
+// StatefulSet.
 func TestShardByHostName(t *testing.T) {
 	unshare, err := exec.LookPath("unshare")
 	if err != nil || exec.Command(unshare, "--uts", "hostname", "proxy-1").Run() != nil {
-		t.Skip("no process can be given another host name here")
+		t.Skip("cannot set the host name of a process on this machine")
 	}
 	var all []testbed.Pod
 	for i := range 20 {
@@ -71,15 +72,15 @@ func TestShardByHostName(t *testing.T) {
 		proxy, err := shared.bed.StartProxy(t.Context(), options)
 		must(t, err)
 		t.Cleanup(func() { _, _ = proxy.Stop() })
-		_, answer := get(t, proxy.URL("/metrics"), nil)
-		return ups(answer)
+		_, response := get(t, proxy.URL("/metrics"), nil)
+		return ups(response)
 	}
 	byName := start(testbed.ProxyOptions{
 		Binary: unshare, Args: []string{"--uts", "sh", "-c", `hostname proxy-1 && exec "$0"`, shared.binary},
 		Env: map[string]string{"SHARD_INDEX": "auto"},
 	})
-	byNumber := start(testbed.ProxyOptions{Binary: shared.binary, Env: map[string]string{"SHARD_INDEX": "1"}})
-	if !maps.Equal(byName, byNumber) || len(byName) == 0 || len(byName) == len(all) {
-		t.Errorf("by its host name proxy-1 has the pods %v, by its number %v", byName, byNumber)
+	byIndex := start(testbed.ProxyOptions{Binary: shared.binary, Env: map[string]string{"SHARD_INDEX": "1"}})
+	if !maps.Equal(byName, byIndex) || len(byName) == 0 || len(byName) == len(all) {
+		t.Errorf("with host name proxy-1 the pods are %v, with SHARD_INDEX=1 %v", byName, byIndex)
 	}
 }
