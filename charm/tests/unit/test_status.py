@@ -162,7 +162,7 @@ def test_api_server_unreachable(context: Context, state: testing.State, proxy: P
     )
 
 
-NO_ANSWER_YET = Response(
+FIRST_LIST_PENDING = Response(
     503,
     "metrics-proxy is not ready: pods of x are not known yet: no answer from the API server yet\n",
 )
@@ -172,14 +172,14 @@ def test_first_list_in_progress(
     context: Context, state: testing.State, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("metrics_proxy_sidecar.proxy._FIRST_LIST_SECONDS", 0.3)
-    proxy.ready = NO_ANSWER_YET
+    proxy.ready = FIRST_LIST_PENDING
     out = run(context, state)
     assert isinstance(out.unit_status, testing.WaitingStatus)
     assert out.unit_status.message.startswith("waiting for the API server: pods of x are not")
 
 
 def test_waits_for_the_first_list(context: Context, state: testing.State, proxy: Proxy):
-    proxy.first_ready = [NO_ANSWER_YET, NO_ANSWER_YET]
+    proxy.first_ready = [FIRST_LIST_PENDING, FIRST_LIST_PENDING]
     proxy.ready = Response(
         503, f"metrics-proxy is not ready: pods of all namespaces are not known yet: {REFUSED}\n"
     )
