@@ -26,8 +26,7 @@ import (
 
 // run keeps the view up to date until ctx ends. It lists the pods and then watches them; when
 // the watch ends, it starts again. If watching is forbidden, it lists the pods again after
-// PollInterval. It retries failures with increasing delays, and reloads the configuration
-// before each retry, because a token may have changed.
+// PollInterval. It retries failures with increasing delays.
 func (v *view) run(ctx context.Context) {
 	r := cache.NewReflectorWithOptions(v.listWatch(ctx), &corev1.Pod{}, v, cache.ReflectorOptions{
 		Name: "pods", Backoff: new(newBackoff()), Clock: cancelableClock{done: ctx.Done()},
@@ -50,7 +49,6 @@ func (v *view) run(ctx context.Context) {
 			delay = backoff.Step()
 		default:
 			delay = backoff.Step()
-			v.renewClient()
 		}
 		select {
 		case <-ctx.Done():
@@ -79,15 +77,28 @@ func (c cancelableClock) After(d time.Duration) <-chan time.Time {
 	return after
 }
 
-// renewClient creates a client from the current configuration. If the configuration cannot
-// be used, the view keeps its previous client.
+// renewClient creates a client from the current configuration if the last request failed,
+// because a token may have changed. If the configuration cannot be used, the view keeps its
+// previous client.
 func (v *view) renewClient() {
-	client, err := v.all.opts.Connect()
-	if err != nil {
-		v.all.opts.Logger.Warn("cannot reload the configuration of the API server client, keeping the previous one", "err", err)
+	v.all.mu.Lock()
+	hasFailed := v.hasFailed
+	v.hasFailed = false
+	v.all.mu.Unlock()
+	if !hasFailed {
 		return
 	}
-	v.client = client
+	client, err := v.all.opts.Connect()
+	if err == nil {
+		v.client = client
+		return
+	}
+	v.all.mu.Lock()
+	isNew := v.isNew(err)
+	v.all.mu.Unlock()
+	if isNew {
+		v.all.opts.Logger.Warn("cannot reload the configuration of the API server client, keeping the previous one", "err", err)
+	}
 }
 
 // newBackoff returns delays that grow from 0.5 s to 10 s, plus a jitter of up to 50 %.
@@ -106,6 +117,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			// A list from the cache of the API server is not paginated, and may be outdated.
 			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize
+			v.renewClient()
 			var list corev1.PodList
 			err := v.request(o).Do(ctx).Into(&list)
 			if err == nil && list.ResourceVersion == "" {
@@ -121,6 +133,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 		},
 		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.Watch = true
+			v.renewClient()
 			w, err := kubeapi.Watch(ctx, v.request(o))
 			if ctx.Err() == nil {
 				v.record("watch", err)
@@ -164,7 +177,7 @@ func (v *view) record(verb string, err error) {
 		err = fmt.Errorf("cannot reach the API server at %s: %w", v.client.Host, sent.Err)
 	}
 	v.all.mu.Lock()
-	v.err, v.isForbidden = err, v.isForbidden || isForbidden
+	v.err, v.isForbidden, v.hasFailed = err, v.isForbidden || isForbidden, true
 	isNew := v.isNew(err)
 	v.all.mu.Unlock()
 	if isNew {

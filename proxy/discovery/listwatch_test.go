@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -379,6 +380,73 @@ func TestConfigurationIsReloaded(t *testing.T) {
 		p.views[0].record("list", &url.Error{Op: "Get", URL: "x", Err: errors.New("down")})
 		if len(log.with("level=ERROR", "cannot reach the API server at http://elsewhere: down")) != 1 {
 			t.Errorf("the log does not name the current API server: %q", log.lines)
+		}
+	})
+}
+
+// TestConfigurationIsReloadedBeforeRetry checks that a token that is repaired at any time is
+// used within the longest delay between retries, 15 seconds. A repaired file that still
+// cannot be used is logged once.
+func TestConfigurationIsReloadedBeforeRetry(t *testing.T) {
+	for name, supportsWatchList := range map[string]bool{"list and watch": false, "watch that starts with a list": true} {
+		for phase := range 12 {
+			t.Run(fmt.Sprintf("%s, %d s", name, phase), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					api := fakeAPI{token: "new", supportsWatchList: supportsWatchList}
+					token, broken := "old", errors.New("cannot be read now")
+					p, log := api.start(t, func(o *Options) {
+						atStart, isStart := o.Connect, true
+						o.Connect = func() (*kubeapi.Client, error) {
+							api.mu.Lock()
+							defer api.mu.Unlock()
+							switch {
+							case isStart:
+								isStart = false
+								return atStart()
+							case broken != nil:
+								return nil, broken
+							}
+							return connect(&rest.Config{Host: "http://api", BearerToken: token, Transport: api.transport})()
+						}
+					})
+					time.Sleep(5*time.Minute + time.Duration(phase)*time.Second)
+					synctest.Wait()
+					if lines := log.with("level=WARN", "cannot be read now"); len(lines) != 1 {
+						t.Errorf("the configuration error was logged %d times, want once", len(lines))
+					}
+					api.set(func() { token, broken = "new", nil })
+					time.Sleep(15 * time.Second)
+					synctest.Wait()
+					if err := p.Ready(); err != nil {
+						t.Errorf("15 s after the token was repaired: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestConfigurationIsReloadedWhenRefused checks that a changed address of the API server is
+// used although connections to the previous one are refused, which the reflector retries by
+// itself.
+func TestConfigurationIsReloadedWhenRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fakeAPI{supportsWatchList: true}
+		host := "http://api"
+		p, _ := api.start(t, func(o *Options) {
+			o.Connect = func() (*kubeapi.Client, error) {
+				api.mu.Lock()
+				defer api.mu.Unlock()
+				return connect(&rest.Config{Host: host, Transport: api.transport})()
+			}
+		})
+		api.goDown()
+		time.Sleep(time.Minute)
+		api.set(func() { host = "http://moved" })
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if err := p.Current(); err == nil || !strings.Contains(err.Error(), "http://moved") {
+			t.Errorf("Current returned %v, want that the new address cannot be reached", err)
 		}
 	})
 }

@@ -29,6 +29,7 @@ type view struct {
 	isSynced    bool                      // the first list is complete
 	isForbidden bool                      // the API server has refused a list
 	err         error                     // why the targets may be out of date: the last failure since the last success
+	hasFailed   bool                      // the last request failed, and no client has been created since
 	logged      []string                  // failures that were logged since the last recovery, without digits
 	isPolled    bool                      // the API server has refused a watch, but not a list
 	isWatched   bool                      // a watch is open
