@@ -106,9 +106,34 @@ func newBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 10 * time.Second}
 }
 
-// pageSize is the number of pods per page of a list. Whole pods are in memory only while
-// their page is processed.
-const pageSize = 250
+// maxPage is the maximum number of pods, and maxPageBytes of bytes, of one page of a list.
+// Whole pods are in memory only while their page is processed. They take up to 20 times as
+// much memory as they take in a response.
+const (
+	maxPage      = 250
+	maxPageBytes = 2 << 20
+)
+
+// listPage lists one page of pods. If the page is too large, it is halved until it fits or
+// has one pod, which the API server bounds. It grows again while pages are small.
+func (v *view) listPage(ctx context.Context, o metav1.ListOptions, page *corev1.PodList) error {
+	for {
+		o.Limit = v.page
+		limit := int64(maxPageBytes)
+		if v.page == 1 {
+			limit = 0
+		}
+		size, err := kubeapi.List(ctx, v.request(o), limit, page)
+		switch {
+		case errors.Is(err, kubeapi.ErrTooLarge):
+			v.page /= 2
+			continue
+		case size < maxPageBytes/2 && err == nil:
+			v.page = min(2*v.page, maxPage)
+		}
+		return err
+	}
+}
 
 // listWatch lists and watches the view's pods until ctx ends, and records the results up to
 // then. It uses ctx because the context that the reflector passes for a list never ends.
@@ -116,10 +141,10 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			// A list from the cache of the API server is not paginated, and may be outdated.
-			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize
+			o.ResourceVersion, o.ResourceVersionMatch = "", ""
 			v.renewClient()
 			var list corev1.PodList
-			err := v.request(o).Do(ctx).Into(&list)
+			err := v.listPage(ctx, o, &list)
 			if err == nil && list.ResourceVersion == "" {
 				err = fmt.Errorf("cannot use the list of pods from %s: it has no resourceVersion, so it is not from an API server", v.client.Host)
 			}

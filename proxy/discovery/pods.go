@@ -60,7 +60,7 @@ func New(opts Options) (*Pods, error) {
 	for _, ns := range slices.Compact(namespaces) {
 		var views []*view
 		for _, d := range opts.Dialects {
-			views = append(views, &view{all: p, dialect: d, namespace: ns, client: client, pods: map[types.UID]*podTargets{}, currentAt: time.Now()})
+			views = append(views, &view{all: p, dialect: d, namespace: ns, client: client, page: maxPage, pods: map[types.UID]*podTargets{}, currentAt: time.Now()})
 		}
 		p.views = append(p.views, views...)
 		registerStaleness(opts.Registerer, ns, views)

@@ -88,9 +88,13 @@ func (r LabelRule) value(pod *corev1.Pod, port string) string {
 // containerOf returns the name of the container that declares the port, or an empty string.
 // It includes init containers, because they can be sidecars.
 func containerOf(pod *corev1.Pod, port string) string {
+	n, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		return ""
+	}
 	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
 		for _, p := range c.Ports {
-			if strconv.Itoa(int(p.ContainerPort)) == port {
+			if p.ContainerPort == int32(n) {
 				return c.Name
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ type view struct {
 	dialect   Dialect
 	namespace string          // empty = all
 	client    *kubeapi.Client // used by run only
+	page      int64           // pods in the next page of a list; used by run only
 
 	// Guarded by all.mu:
 	pods        map[types.UID]*podTargets // pods that have targets
@@ -97,7 +99,11 @@ func (v *view) Transformer() cache.TransformFunc {
 	}
 }
 
-// slim returns a copy of a pod with only the fields that the view needs.
+// maxContainerPorts is the maximum number of container ports of a pod that are considered.
+const maxContainerPorts = 1000
+
+// slim returns a copy of a pod with only the fields that the view needs. Longer values than a
+// dialect permits are truncated to one byte more than that, so that they are still refused.
 func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 	slim := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -109,7 +115,7 @@ func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 	}
 	keep := func(to, from map[string]string, key string) {
 		if value, ok := from[key]; ok {
-			to[key] = value
+			to[key] = strings.Clone(value[:min(len(value), maxPath+1)])
 		}
 	}
 	needs := v.dialect.needs
@@ -120,8 +126,23 @@ func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 		keep(slim.Labels, pod.Labels, key)
 	}
 	if needs.containers {
-		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
-			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name, Ports: c.Ports})
+		slim.Spec.Containers = slimContainers(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))
+	}
+	return slim
+}
+
+// slimContainers returns the containers that declare ports, with only their names and port
+// numbers.
+func slimContainers(containers []corev1.Container) []corev1.Container {
+	var slim []corev1.Container
+	left := maxContainerPorts
+	for _, c := range containers {
+		var ports []corev1.ContainerPort
+		for _, p := range c.Ports[:min(len(c.Ports), left)] {
+			ports = append(ports, corev1.ContainerPort{ContainerPort: p.ContainerPort})
+		}
+		if left -= len(ports); len(ports) > 0 {
+			slim = append(slim, corev1.Container{Name: c.Name, Ports: ports})
 		}
 	}
 	return slim
@@ -188,7 +209,7 @@ func (v *view) change(event string, obj any, isGone bool) error {
 	v.all.metrics.events.WithLabelValues(event).Inc()
 	var targets *podTargets
 	if !isGone {
-		targets = v.targetsOf(pod)
+		targets = v.targetsOf(v.slim(pod))
 	}
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()

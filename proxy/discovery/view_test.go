@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,6 +41,14 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sleepUntilReady sleeps until the pods of a fake API server have been listed.
+func sleepUntilReady(t *testing.T, p *Pods) {
+	t.Helper()
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	must(t, p.Ready())
 }
 
 func wantTargets(t *testing.T, p *Pods, want ...string) {

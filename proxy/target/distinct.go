@@ -3,6 +3,7 @@ package target
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 )
@@ -14,15 +15,16 @@ func Distinct(targets []*Target) []*Target {
 	slices.SortFunc(targets, func(a, b *Target) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Pod, b.Pod), strings.Compare(a.ID, b.ID))
 	})
-	byLabels := make(map[string]*Target, len(targets))
+	byLabels := make(map[uint64][]*Target, len(targets)) // by hash
+	seed := maphash.MakeSeed()
 	for i, t := range targets {
-		key := fmt.Sprintf("%q", t.Labels)
-		first, ok := byLabels[key]
-		if !ok {
-			byLabels[key] = t
+		hash := hashOf(t.Labels, seed)
+		same := slices.IndexFunc(byLabels[hash], func(other *Target) bool { return slices.Equal(other.Labels, t.Labels) })
+		if same < 0 {
+			byLabels[hash] = append(byLabels[hash], t)
 			continue
 		}
-		refused := *t
+		first, refused := byLabels[hash][same], *t
 		refused.Problem = &Problem{
 			Reason: Identity,
 			Err:    fmt.Errorf("pod %s in namespace %s has the same labels: TARGET_LABELS must distinguish them", first.Pod, first.Namespace),
@@ -30,4 +32,16 @@ func Distinct(targets []*Target) []*Target {
 		targets[i] = &refused
 	}
 	return targets
+}
+
+// hashOf returns the same hash for the same labels. It copies none of them, because their
+// values may be long.
+func hashOf(labels []Label, seed maphash.Seed) uint64 {
+	var hash maphash.Hash
+	hash.SetSeed(seed)
+	for _, l := range labels {
+		_, _ = hash.WriteString(l.Name)
+		_, _ = hash.WriteString(l.Value)
+	}
+	return hash.Sum64()
 }
