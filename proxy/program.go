@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"regexp"
 	"strconv"
@@ -108,8 +109,12 @@ func newPods(d config.Discovery, userAgent string, logger *slog.Logger, registry
 		ShardCount:   d.ShardCount,
 		ShardIndex:   shard,
 		PollInterval: time.Duration(d.CacheUpdateInterval),
-		Logger:       logger,
-		Registerer:   registry,
+
+		AllowReserved: d.AllowReserved,
+		Lookup:        net.DefaultResolver.LookupNetIP,
+
+		Logger:     logger,
+		Registerer: registry,
 	})
 }
 

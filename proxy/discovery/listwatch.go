@@ -143,6 +143,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 			// A list from the cache of the API server is not paginated, and may be outdated.
 			o.ResourceVersion, o.ResourceVersionMatch = "", ""
 			v.renewClient()
+			v.resolve(ctx)
 			var list corev1.PodList
 			err := v.listPage(ctx, o, &list)
 			if err == nil && list.ResourceVersion == "" {
@@ -159,6 +160,7 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.Watch = true
 			v.renewClient()
+			v.resolve(ctx)
 			w, err := kubeapi.Watch(ctx, v.request(o))
 			if ctx.Err() == nil {
 				v.record("watch", err)

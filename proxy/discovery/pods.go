@@ -31,8 +31,12 @@ type Options struct {
 	ShardCount   int           // number of proxies that share the pods
 	ShardIndex   int           // index of this proxy among them
 	PollInterval time.Duration // between lists if pods cannot be watched
-	Logger       *slog.Logger
-	Registerer   prometheus.Registerer
+
+	AllowReserved bool           // scrape pods at reserved addresses too
+	Lookup        kubeapi.Lookup // resolves the name of the API server; not used with AllowReserved
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 }
 
 // Pods discovers the targets of the pods that match. Safe for concurrent use.

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type view struct {
 	namespace string          // empty = all
 	client    *kubeapi.Client // used by run only
 	page      int64           // pods in the next page of a list; used by run only
+
+	apiServer []netip.AddrPort // addresses of the API server; used by run only
 
 	// Guarded by all.mu:
 	pods        map[types.UID]*podTargets // pods that have targets
@@ -237,6 +240,7 @@ func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
 		return nil
 	}
 	for _, t := range targets {
+		v.refuseReserved(t)
 		t.Shard = shardOf(string(pod.UID), v.all.opts.ShardCount)
 	}
 	p := &podTargets{targets: targets}

@@ -1,8 +1,10 @@
 package discovery
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -23,6 +25,7 @@ func newPods(t *testing.T, change func(*Options)) *Pods {
 		Dialects:     []Dialect{Annotations("app=web", []LabelRule{{Name: "pod", Source: "pod"}})},
 		PollInterval: time.Minute,
 		ShardCount:   1,
+		Lookup:       func(context.Context, string, string) ([]netip.Addr, error) { return nil, nil },
 		Logger:       slog.New(slog.DiscardHandler),
 		Registerer:   prometheus.NewRegistry(),
 	}

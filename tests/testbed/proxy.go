@@ -12,7 +12,7 @@ import (
 type ProxyOptions struct {
 	Binary string            // from BuildProxy
 	Args   []string          // none means serve
-	Env    map[string]string // all it is told; PORT and METRICS_HTTP_PORT get free ports if they are missing
+	Env    map[string]string // all it is told; PORT and METRICS_HTTP_PORT get free ports, ALLOW_RESERVED_TARGETS true, if they are missing
 	NoWait bool              // do not wait until it is ready
 }
 
@@ -40,6 +40,9 @@ func (b *Bed) StartProxy(ctx context.Context, options ProxyOptions) (*Proxy, err
 			return nil, fmt.Errorf("cannot start the proxy: %w", err)
 		}
 		environment[name] = strconv.Itoa(port)
+	}
+	if _, given := environment["ALLOW_RESERVED_TARGETS"]; !given {
+		environment["ALLOW_RESERVED_TARGETS"] = "true" // the bed's pods are at loopback addresses
 	}
 	var env []string
 	for name, value := range environment {
