@@ -139,12 +139,3 @@ func escapeQuery(query string) string {
 	}
 	return escaped.String()
 }
-
-// excerpt returns the start of a value, quoted, in at most 202 bytes.
-func excerpt(value string) string {
-	for runes := 80; ; runes /= 2 {
-		if quoted := fmt.Sprintf("%.*q", runes, value); len(quoted) <= 202 {
-			return quoted
-		}
-	}
-}

@@ -41,7 +41,7 @@ func (v *view) run(ctx context.Context) {
 		switch {
 		case apierrors.IsForbidden(err) && v.lastError() == nil:
 			if v.startPolling() {
-				v.all.opts.Logger.Warn("cannot watch pods, listing them periodically instead", "pods_of", v.String(), "interval", delay, "err", err)
+				v.all.opts.Logger.Warn("cannot watch pods, listing them periodically instead", "pods_of", v.String(), "interval", delay, "err", shorten(err))
 			}
 			backoff = newBackoff()
 		case err == nil:
@@ -197,11 +197,10 @@ func (v *view) record(verb string, err error) {
 		return
 	}
 	isForbidden := apierrors.IsForbidden(err)
-	if isForbidden {
-		err = fmt.Errorf("%w: expected %s", err, v.missingRule())
-	}
 	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes with each request
-		err = fmt.Errorf("cannot reach the API server at %s: %w", v.client.Host, sent.Err)
+		err = fmt.Errorf("cannot reach the API server at %s: %w", v.client.Host, shorten(sent.Err))
+	} else if err = shorten(err); isForbidden {
+		err = fmt.Errorf("%w: expected %s", err, v.missingRule())
 	}
 	v.all.mu.Lock()
 	v.err, v.isForbidden, v.hasFailed = err, v.isForbidden || isForbidden, true

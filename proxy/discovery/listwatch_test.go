@@ -3,11 +3,13 @@ package discovery
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -449,4 +451,45 @@ func TestConfigurationIsReloadedWhenRefused(t *testing.T) {
 			t.Errorf("Current returned %v, want that the new address cannot be reached", err)
 		}
 	})
+}
+
+// TestLongFailures checks that a long text from the API server, or from a gateway, is
+// shortened in messages and in the log.
+func TestLongFailures(t *testing.T) {
+	p := newPods(t, nil)
+	log := new(logged)
+	p.opts.Logger = slog.New(slog.NewTextHandler(log, nil))
+	v := p.views[0]
+	for _, text := range []string{"x", "\x00", "é\n", "\xff"} {
+		for _, err := range []error{
+			errors.New(strings.Repeat(text, 100_000)),
+			apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(strings.Repeat(text, 100_000))),
+		} {
+			v.record("list", err)
+			if got := p.Ready(); got == nil || len(got.Error()) > 600 || !utf8.ValidString(got.Error()) {
+				t.Errorf("Ready returned %.700v of %d bytes", got, len(got.Error()))
+			}
+		}
+	}
+	for _, line := range log.with("") {
+		if len(line) > 1<<10 {
+			t.Errorf("a line of %d bytes was logged: %.300s", len(line), line)
+		}
+	}
+	if len(log.lines) == 0 {
+		t.Error("nothing was logged")
+	}
+}
+
+// TestManyNamespaces checks that messages do not grow with the number of namespaces.
+func TestManyNamespaces(t *testing.T) {
+	p := newPods(t, func(o *Options) {
+		for i := range 1000 {
+			o.Namespaces = append(o.Namespaces, fmt.Sprintf("namespace-%03d", i))
+		}
+	})
+	err := p.Ready()
+	if err == nil || len(err.Error()) > 4<<10 || !strings.HasSuffix(err.Error(), "\nand 980 more") {
+		t.Errorf("Ready returned %v", err)
+	}
 }

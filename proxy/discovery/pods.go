@@ -119,7 +119,7 @@ func (p *Pods) Known() error {
 }
 
 // Ready returns nil once the first list of every namespace is complete, otherwise an error
-// with one line for each namespace whose list is not.
+// with one line for each namespace whose list is not, of which there are at most maxJoined.
 func (p *Pods) Ready() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -153,15 +153,4 @@ func (p *Pods) Current() error {
 		}
 	}
 	return join(errs)
-}
-
-// join joins errors without repeating a text: the views of a namespace often fail the same
-// way.
-func join(errs []error) error {
-	seen := map[string]bool{}
-	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
-		text := err.Error()
-		defer func() { seen[text] = true }()
-		return seen[text]
-	})...)
 }
