@@ -143,7 +143,9 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 			// A list from the cache of the API server is not paginated, and may be outdated.
 			o.ResourceVersion, o.ResourceVersionMatch = "", ""
 			v.renewClient()
-			v.resolve(ctx)
+			if o.Continue == "" {
+				v.resolve(ctx)
+			}
 			var list corev1.PodList
 			err := v.listPage(ctx, o, &list)
 			if err == nil && list.ResourceVersion == "" {
