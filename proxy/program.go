@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"os"
 	"regexp"
 	"strconv"
@@ -118,8 +119,12 @@ func newPods(d config.Discovery, dialects []discovery.Dialect, userAgent string,
 		ShardCount:   d.ShardCount,
 		ShardIndex:   shard,
 		PollInterval: time.Duration(d.CacheUpdateInterval),
-		Logger:       logger,
-		Registerer:   registry,
+
+		AllowReserved: d.AllowReserved,
+		Lookup:        net.DefaultResolver.LookupNetIP,
+
+		Logger:     logger,
+		Registerer: registry,
 	})
 }
 

@@ -96,7 +96,7 @@ func TestServe(t *testing.T) {
 	wait, requested := make(chan struct{}), make(chan struct{})
 	pod := newTarget(t, wait, sync.OnceFunc(func() { close(requested) }))
 	port, ownPort := freePort(t), freePort(t)
-	environ := []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, map[string]string{"web-0": pod})), "PORT=" + port, "METRICS_HTTP_PORT=" + ownPort}
+	environ := []string{"POD_LABEL_SELECTOR=app=web", "ALLOW_RESERVED_TARGETS=true", "KUBECONFIG=" + kubeconfig(t, newAPI(t, map[string]string{"web-0": pod})), "PORT=" + port, "METRICS_HTTP_PORT=" + ownPort}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
@@ -137,7 +137,7 @@ func TestScrapeOnce(t *testing.T) {
 	gone.Close()
 	scrapeOnce := func(pods map[string]string, terminating ...string) (string, error) {
 		var stdout strings.Builder
-		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, pods, terminating...))}, &stdout, io.Discard)
+		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "ALLOW_RESERVED_TARGETS=true", "KUBECONFIG=" + kubeconfig(t, newAPI(t, pods, terminating...))}, &stdout, io.Discard)
 		return stdout.String(), err
 	}
 	out, err := scrapeOnce(map[string]string{"web-0": up})
@@ -163,7 +163,7 @@ func TestScrapeOnceForbidden(t *testing.T) {
 	config := kubeconfig(t, newAPI(t, map[string]string{"web-0": newTarget(t, closed(), func() {})}))
 	scrapeOnce := func(namespaces, timeout string) (string, error) {
 		var stdout strings.Builder
-		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "NAMESPACES=" + namespaces, "SCRAPE_TIMEOUT=" + timeout, "KUBECONFIG=" + config}, &stdout, io.Discard)
+		err := run(t.Context(), []string{"scrape"}, []string{"POD_LABEL_SELECTOR=app=web", "ALLOW_RESERVED_TARGETS=true", "NAMESPACES=" + namespaces, "SCRAPE_TIMEOUT=" + timeout, "KUBECONFIG=" + config}, &stdout, io.Discard)
 		return stdout.String(), err
 	}
 	for namespaces, timeout := range map[string]string{"ns,forbidden": "1m", "forbidden": "300ms"} {
@@ -199,7 +199,7 @@ func TestScrapeInterrupted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, interrupt := context.WithCancelCause(t.Context())
-			environ := []string{"POD_LABEL_SELECTOR=app=web", "SCRAPE_TIMEOUT=1h", "KUBECONFIG=" + kubeconfig(t, newAPIFor(t, func() { interrupt(cause) }))}
+			environ := []string{"POD_LABEL_SELECTOR=app=web", "ALLOW_RESERVED_TARGETS=true", "SCRAPE_TIMEOUT=1h", "KUBECONFIG=" + kubeconfig(t, newAPIFor(t, func() { interrupt(cause) }))}
 			var stdout strings.Builder
 			err := run(ctx, []string{"scrape"}, environ, &stdout, io.Discard)
 			if bad := (usageError{}); !errors.Is(err, cause) || errors.As(err, &bad) || !strings.HasPrefix(err.Error(), "interrupted: ") {
@@ -222,7 +222,7 @@ func TestFallbackProtocol(t *testing.T) {
 	t.Cleanup(srv.Close)
 	api := newAPI(t, map[string]string{"web-0": srv.URL})
 	for protocol, want := range map[string]string{"": "reason=content_type", "OpenMetricsText1.0.0": "", "PrometheusText0.0.4": "reason=parse"} {
-		environ := []string{"POD_LABEL_SELECTOR=app=web", "FALLBACK_SCRAPE_PROTOCOL=" + protocol, "KUBECONFIG=" + kubeconfig(t, api)}
+		environ := []string{"POD_LABEL_SELECTOR=app=web", "ALLOW_RESERVED_TARGETS=true", "FALLBACK_SCRAPE_PROTOCOL=" + protocol, "KUBECONFIG=" + kubeconfig(t, api)}
 		var stdout strings.Builder
 		err := run(t.Context(), []string{"scrape"}, environ, &stdout, io.Discard)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
@@ -237,7 +237,7 @@ func TestFallbackProtocol(t *testing.T) {
 // TestScrapeOnceWithoutAPI checks that scrape fails after SCRAPE_TIMEOUT if the API server
 // cannot be reached, and that the error gives the reason.
 func TestScrapeOnceWithoutAPI(t *testing.T) {
-	environ := []string{"POD_LABEL_SELECTOR=app=web", "SCRAPE_TIMEOUT=50ms", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1")}
+	environ := []string{"POD_LABEL_SELECTOR=app=web", "ALLOW_RESERVED_TARGETS=true", "SCRAPE_TIMEOUT=50ms", "KUBECONFIG=" + kubeconfig(t, "http://127.0.0.1:1")}
 	err := run(t.Context(), []string{"scrape"}, environ, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "pods of all namespaces are not known yet") {
 		t.Errorf("got error %v", err)

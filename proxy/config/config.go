@@ -38,6 +38,7 @@ type Discovery struct {
 	Kubeconfig          string        `env:"KUBECONFIG" rule:"the path of a kubeconfig file" help:"kubeconfig file for the API server; the pod's service account if unset"`
 	KubeContext         string        `env:"KUBE_CONTEXT" rule:"a context in the KUBECONFIG file" help:"context in KUBECONFIG; its current context if unset"`
 	CacheUpdateInterval Duration      `env:"CACHE_UPDATE_INTERVAL" envDefault:"10s" rule:"a duration such as 10s, or seconds; at least 1s" help:"how often pods are listed if they cannot be watched"`
+	AllowReserved       bool          `env:"ALLOW_RESERVED_TARGETS" envDefault:"false" rule:"true or false" help:"also scrape pods at reserved addresses: loopback, link-local, multicast, metadata services and the API server"`
 	TargetLabels        []TargetLabel `env:"TARGET_LABELS" envDefault:"k8s_pod_name=pod,k8s_namespace=namespace" rule:"NAME=SOURCE pairs, separated by commas" help:"labels added to each sample; sources: pod, namespace, ip, node, uid, port, container, label:KEY, annotation:KEY"`
 }
 

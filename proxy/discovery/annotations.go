@@ -28,6 +28,10 @@ const portLabel = "k8s_port"
 // maxPorts is the maximum number of ports, and therefore targets, of one pod.
 const maxPorts = 32
 
+// maxPath is the maximum length of a path with its query, in bytes, as annotated and as
+// sent.
+const maxPath = 2048
+
 // Annotations returns the dialect of pods that match the selector and have the annotation
 // prometheus.io/scrape: "true". The rules define the labels of each target.
 func Annotations(selector string, rules []LabelRule) Dialect {
@@ -58,15 +62,13 @@ func annotatedTargets(pod *corev1.Pod, rules []LabelRule) []*target.Target {
 
 func targetOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool, err error) *target.Target {
 	labels, labelErr := labelsOf(pod, port, rules, oneOfSeveral)
-	t := &target.Target{ID: fmt.Sprintf("%s%.200s", port, pod.Annotations[pathAnnotation]), Labels: labels}
-	var u *url.URL
+	path := pod.Annotations[pathAnnotation]
+	t := &target.Target{ID: port + path[:min(len(path), 200)], Labels: labels}
 	if err = cmp.Or(err, labelErr); err == nil {
-		u, err = endpoint(pod, port)
+		t.URL, err = endpoint(pod, port)
 	}
 	if err != nil {
 		t.Problem = &target.Problem{Reason: target.Annotation, Err: err}
-	} else {
-		t.URL = u.String()
 	}
 	return t
 }
@@ -74,8 +76,8 @@ func targetOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool
 // portsOf returns the ports in the annotation, in canonical form and without duplicates.
 func portsOf(pod *corev1.Pod) ([]string, error) {
 	annotation := cmp.Or(pod.Annotations[portAnnotation], "80")
-	malformed := fmt.Errorf("annotation %s is %.80q: expected comma-separated TCP ports, 1 to 65535, at most %d", portAnnotation, annotation, maxPorts)
-	if strings.Count(annotation, ",") >= maxPorts {
+	malformed := fmt.Errorf("annotation %s is %s: expected comma-separated TCP ports, 1 to 65535, at most %d", portAnnotation, excerpt(annotation), maxPorts)
+	if len(annotation) > maxValue || strings.Count(annotation, ",") >= maxPorts {
 		return nil, malformed
 	}
 	var ports []string
@@ -92,19 +94,48 @@ func portsOf(pod *corev1.Pod) ([]string, error) {
 }
 
 // endpoint returns the URL to scrape at one port of the pod.
-func endpoint(pod *corev1.Pod, port string) (*url.URL, error) {
-	scheme := cmp.Or(strings.TrimSpace(pod.Annotations[schemeAnnotation]), "http")
-	if scheme != "http" && scheme != "https" {
-		return nil, fmt.Errorf("annotation %s is %.80q: expected http or https", schemeAnnotation, scheme)
+func endpoint(pod *corev1.Pod, port string) (string, error) {
+	annotation := pod.Annotations[schemeAnnotation]
+	scheme := cmp.Or(strings.TrimSpace(annotation), "http")
+	if len(annotation) > maxValue || scheme != "http" && scheme != "https" {
+		return "", fmt.Errorf("annotation %s is %s: expected http or https", schemeAnnotation, excerpt(annotation))
 	}
-	path := cmp.Or(strings.TrimSpace(pod.Annotations[pathAnnotation]), "/metrics")
+	annotation = pod.Annotations[pathAnnotation]
+	u, ok := pathOf(annotation)
+	if !ok {
+		return "", fmt.Errorf("annotation %s is %s: expected a path such as /metrics, optionally with a query string, of at most %d bytes", pathAnnotation, excerpt(annotation), maxPath)
+	}
+	u.Scheme, u.Host = scheme, net.JoinHostPort(pod.Status.PodIP, port)
+	return u.String(), nil
+}
+
+// pathOf parses an annotated path. It escapes bytes that must not be part of a request line,
+// or would end the query, as a browser does.
+func pathOf(annotation string) (u *url.URL, ok bool) {
+	if len(annotation) > maxPath {
+		return nil, false
+	}
+	path := cmp.Or(strings.TrimSpace(annotation), "/metrics")
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
-		return nil, fmt.Errorf("annotation %s is %.80q: expected a path such as /metrics, optionally with a query string", pathAnnotation, pod.Annotations[pathAnnotation])
+		return nil, false
 	}
-	u.Scheme, u.Host = scheme, net.JoinHostPort(pod.Status.PodIP, port)
-	return u, nil
+	u.RawQuery = escapeQuery(u.RawQuery)
+	return u, len(u.RequestURI()) <= maxPath
+}
+
+// escapeQuery escapes blanks, control characters, bytes that are not ASCII, and #.
+func escapeQuery(query string) string {
+	var escaped strings.Builder
+	for _, c := range []byte(query) {
+		if c <= ' ' || c >= 0x7f || c == '#' {
+			fmt.Fprintf(&escaped, "%%%02X", c)
+		} else {
+			escaped.WriteByte(c)
+		}
+	}
+	return escaped.String()
 }

@@ -1,8 +1,12 @@
 package discovery
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"maps"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -93,6 +97,20 @@ func TestTargetsOf(t *testing.T) {
 		{name: "a path is never a host", annotations: map[string]string{pathAnnotation: "//evil:1/x"}, want: "http://10.0.0.1:80//evil:1/x"},
 		{name: "a path is never a URL", annotations: map[string]string{pathAnnotation: "http://evil/x"}, want: "http://10.0.0.1:80/http://evil/x"},
 		{name: "a path is never a user", annotations: map[string]string{pathAnnotation: "@evil/x"}, want: "http://10.0.0.1:80/@evil/x"},
+		{name: "a blank in a path", annotations: map[string]string{pathAnnotation: "/a b"}, want: "http://10.0.0.1:80/a%20b"},
+		{name: "blanks in a query", annotations: map[string]string{pathAnnotation: "/a?x=1  2&y=%20+"}, want: "http://10.0.0.1:80/a?x=1%20%202&y=%20+"},
+		{name: "UTF-8 in a query", annotations: map[string]string{pathAnnotation: "/é?x=é"}, want: "http://10.0.0.1:80/%C3%A9?x=%C3%A9"},
+		{name: "invalid UTF-8 in a query", annotations: map[string]string{pathAnnotation: "/a?x=\xff"}, want: "http://10.0.0.1:80/a?x=%FF"},
+		{name: "a fragment", annotations: map[string]string{pathAnnotation: "/a#b"}, want: "http://10.0.0.1:80/a%23b"},
+		{name: "a fragment in a query", annotations: map[string]string{pathAnnotation: "/a?b#c"}, want: "http://10.0.0.1:80/a?b%23c"},
+		{name: "an injected header", annotations: map[string]string{pathAnnotation: "/a?b HTTP/1.1\r\nX-Evil: 1"}, want: "(annotation)"},
+		{name: "a tab in a query", annotations: map[string]string{pathAnnotation: "/a?b\tc"}, want: "(annotation)"},
+		{name: "as long a path as allowed", annotations: map[string]string{pathAnnotation: "/" + strings.Repeat("x", 2047)}, want: "http://10.0.0.1:80/" + strings.Repeat("x", 2047)},
+		{name: "too long a path", annotations: map[string]string{pathAnnotation: "/" + strings.Repeat("x", 2048)}, want: "(annotation)"},
+		{name: "too long a path after escaping", annotations: map[string]string{pathAnnotation: "/" + strings.Repeat("é", 400)}, want: "(annotation)"},
+		{name: "too long a query after escaping", annotations: map[string]string{pathAnnotation: "/?" + strings.Repeat("é", 400)}, want: "(annotation)"},
+		{name: "too long a list of ports", annotations: map[string]string{portAnnotation: strings.Repeat(" ", 1023) + "80"}, want: "(annotation)"},
+		{name: "too long a scheme", annotations: map[string]string{schemeAnnotation: strings.Repeat(" ", 3000) + "https"}, want: "(annotation)"},
 		{name: "an invalid escape", annotations: map[string]string{pathAnnotation: "/%zz"}, want: "(annotation)"},
 		{name: "a control character", annotations: map[string]string{pathAnnotation: "/a\nb"}, want: "(annotation)"},
 	}
@@ -177,6 +195,60 @@ func TestAnnotationMessages(t *testing.T) {
 	}
 }
 
+// TestShortMessages checks that a message contains less than 300 bytes of an annotation,
+// whatever its bytes, and whether or not the pod has been slimmed.
+func TestShortMessages(t *testing.T) {
+	rules := []LabelRule{{Name: "team", Source: "annotation", Key: "team"}}
+	v := newPods(t, func(o *Options) { o.Dialects = []Dialect{Annotations("app=web", rules)} }).views[0]
+	for _, annotation := range []string{portAnnotation, schemeAnnotation, pathAnnotation, "team"} {
+		for _, text := range []string{"x", "\x00", "\xff", "\u2028", "\U000e0001", "\U0001f600", "é"} {
+			pod := newPod("web-0", map[string]string{annotation: strings.Repeat(text, 1<<16)})
+			for _, pod := range []*corev1.Pod{pod, v.slim(pod)} {
+				problem := targetsOf(pod, rules)[0].Problem
+				if problem == nil || problem.Reason != target.Annotation || len(problem.Err.Error()) > 500 {
+					t.Errorf("%s of %q: got problem %.600v, want annotation, with a short message", annotation, text, problem)
+				}
+			}
+		}
+	}
+}
+
+// TestEscapedRequestLine checks the request line that a pod receives.
+func TestEscapedRequestLine(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	lines := make(chan string)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+			_ = conn.Close()
+			lines <- line
+		}
+	}()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	must(t, err)
+	for path, want := range map[string]string{
+		"/a b?c d&e=\"f g\"": `/a%20b?c%20d&e="f%20g"`,
+		"/a?b HTTP/1.0":      "/a?b%20HTTP/1.0",
+		"/a?é#\xff":          "/a?%C3%A9%23%FF",
+	} {
+		pod := newPod("web-0", map[string]string{portAnnotation: port, pathAnnotation: path})
+		pod.Status.PodIP = "127.0.0.1"
+		resp, err := http.Get(targetsOf(pod, nil)[0].URL)
+		must(t, err)
+		must(t, resp.Body.Close())
+		if got := <-lines; got != "GET "+want+" HTTP/1.1\r\n" {
+			t.Errorf("%q: got request line %q, want %s", path, got, want)
+		}
+	}
+}
+
 func TestTerminating(t *testing.T) {
 	pod := newPod("web-0", nil)
 	pod.DeletionTimestamp = &metav1.Time{}
@@ -207,7 +279,9 @@ func TestIDs(t *testing.T) {
 	if got, want := id("web-0", map[string]string{portAnnotation: "081"}), id("web-0", map[string]string{portAnnotation: "81"}); got != want {
 		t.Errorf("the same port with a leading zero has the ID %q, want %q", got, want)
 	}
-	if got := id("web-0", map[string]string{pathAnnotation: strings.Repeat("x", 1<<20)}); len(got) > 300 {
-		t.Errorf("a long path results in an ID of %d bytes", len(got))
+	for _, text := range []string{"x", "é", "\xff"} {
+		if got := id("web-0", map[string]string{pathAnnotation: strings.Repeat(text, 1<<20)}); len(got) > 300 {
+			t.Errorf("a long path results in an ID of %d bytes", len(got))
+		}
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -253,15 +255,27 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
 	case kind == "list":
 		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: fmt.Sprint(f.version)}}
-		for _, pod := range f.pods {
-			list.Items = append(list.Items, *pod)
-		}
+		f.fill(&list, r.URL.Query())
 		_ = json.NewEncoder(w).Encode(list)
 	default:
 		f.serveWatch(w, r, kind) // unlocks
 		return
 	}
 	f.mu.Unlock()
+}
+
+// fill adds the pods of the page that a request is for.
+func (f *fakeAPI) fill(list *corev1.PodList, query url.Values) {
+	names := slices.Sorted(maps.Keys(f.pods))
+	first, _ := strconv.Atoi(query.Get("continue"))
+	last := len(names)
+	if limit, err := strconv.Atoi(query.Get("limit")); err == nil && first+limit < last {
+		last = first + limit
+		list.Continue = fmt.Sprint(last)
+	}
+	for _, name := range names[first:last] {
+		list.Items = append(list.Items, *f.pods[name])
+	}
 }
 
 func (f *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, kind string) {

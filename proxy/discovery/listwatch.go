@@ -26,8 +26,7 @@ import (
 
 // run keeps the view up to date until ctx ends. It lists the pods and then watches them; when
 // the watch ends, it starts again. If watching is forbidden, it lists the pods again after
-// PollInterval. It retries failures with increasing delays, and reloads the configuration
-// before each retry, because a token may have changed.
+// PollInterval. It retries failures with increasing delays.
 func (v *view) run(ctx context.Context) {
 	r := cache.NewReflectorWithOptions(v.listWatch(ctx), &corev1.Pod{}, v, cache.ReflectorOptions{
 		Name: "pods", Backoff: new(newBackoff()), Clock: cancelableClock{done: ctx.Done()},
@@ -42,7 +41,7 @@ func (v *view) run(ctx context.Context) {
 		switch {
 		case apierrors.IsForbidden(err) && v.lastError() == nil:
 			if v.startPolling() {
-				v.all.opts.Logger.Warn("cannot watch pods, listing them periodically instead", "pods_of", v.String(), "interval", delay, "err", err)
+				v.all.opts.Logger.Warn("cannot watch pods, listing them periodically instead", "pods_of", v.String(), "interval", delay, "err", shorten(err))
 			}
 			backoff = newBackoff()
 		case err == nil:
@@ -50,7 +49,6 @@ func (v *view) run(ctx context.Context) {
 			delay = backoff.Step()
 		default:
 			delay = backoff.Step()
-			v.renewClient()
 		}
 		select {
 		case <-ctx.Done():
@@ -79,15 +77,28 @@ func (c cancelableClock) After(d time.Duration) <-chan time.Time {
 	return after
 }
 
-// renewClient creates a client from the current configuration. If the configuration cannot
-// be used, the view keeps its previous client.
+// renewClient creates a client from the current configuration if the last request failed,
+// because a token may have changed. If the configuration cannot be used, the view keeps its
+// previous client.
 func (v *view) renewClient() {
-	client, err := v.all.opts.Connect()
-	if err != nil {
-		v.all.opts.Logger.Warn("cannot reload the configuration of the API server client, keeping the previous one", "err", err)
+	v.all.mu.Lock()
+	hasFailed := v.hasFailed
+	v.hasFailed = false
+	v.all.mu.Unlock()
+	if !hasFailed {
 		return
 	}
-	v.client = client
+	client, err := v.all.opts.Connect()
+	if err == nil {
+		v.client = client
+		return
+	}
+	v.all.mu.Lock()
+	isNew := v.isNew(err)
+	v.all.mu.Unlock()
+	if isNew {
+		v.all.opts.Logger.Warn("cannot reload the configuration of the API server client, keeping the previous one", "err", err)
+	}
 }
 
 // newBackoff returns delays that grow from 0.5 s to 10 s, plus a jitter of up to 50 %.
@@ -95,9 +106,34 @@ func newBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 10 * time.Second}
 }
 
-// pageSize is the number of pods per page of a list. Whole pods are in memory only while
-// their page is processed.
-const pageSize = 250
+// maxPage is the maximum number of pods, and maxPageBytes of bytes, of one page of a list.
+// Whole pods are in memory only while their page is processed. They take up to 20 times as
+// much memory as they take in a response.
+const (
+	maxPage      = 250
+	maxPageBytes = 2 << 20
+)
+
+// listPage lists one page of pods. If the page is too large, it is halved until it fits or
+// has one pod, which the API server bounds. It grows again while pages are small.
+func (v *view) listPage(ctx context.Context, o metav1.ListOptions, page *corev1.PodList) error {
+	for {
+		o.Limit = v.page
+		limit := int64(maxPageBytes)
+		if v.page == 1 {
+			limit = 0
+		}
+		size, err := kubeapi.List(ctx, v.request(o), limit, page)
+		switch {
+		case errors.Is(err, kubeapi.ErrTooLarge):
+			v.page /= 2
+			continue
+		case size < maxPageBytes/2 && err == nil:
+			v.page = min(2*v.page, maxPage)
+		}
+		return err
+	}
+}
 
 // listWatch lists and watches the view's pods until ctx ends, and records the results up to
 // then. It uses ctx because the context that the reflector passes for a list never ends.
@@ -105,9 +141,13 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			// A list from the cache of the API server is not paginated, and may be outdated.
-			o.ResourceVersion, o.ResourceVersionMatch, o.Limit = "", "", pageSize
+			o.ResourceVersion, o.ResourceVersionMatch = "", ""
+			v.renewClient()
+			if o.Continue == "" {
+				v.resolve(ctx)
+			}
 			var list corev1.PodList
-			err := v.request(o).Do(ctx).Into(&list)
+			err := v.listPage(ctx, o, &list)
 			if err == nil && list.ResourceVersion == "" {
 				err = fmt.Errorf("cannot use the list of pods from %s: it has no resourceVersion, so it is not from an API server", v.client.Host)
 			}
@@ -121,6 +161,8 @@ func (v *view) listWatch(ctx context.Context) *cache.ListWatch {
 		},
 		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.Watch = true
+			v.renewClient()
+			v.resolve(ctx)
 			w, err := kubeapi.Watch(ctx, v.request(o))
 			if ctx.Err() == nil {
 				v.record("watch", err)
@@ -157,14 +199,13 @@ func (v *view) record(verb string, err error) {
 		return
 	}
 	isForbidden := apierrors.IsForbidden(err)
-	if isForbidden {
+	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes with each request
+		err = fmt.Errorf("cannot reach the API server at %s: %w", v.client.Host, shorten(sent.Err))
+	} else if err = shorten(err); isForbidden {
 		err = fmt.Errorf("%w: expected %s", err, v.missingRule())
 	}
-	if sent := (*url.Error)(nil); errors.As(err, &sent) { // without the URL, in which a number changes with each request
-		err = fmt.Errorf("cannot reach the API server at %s: %w", v.client.Host, sent.Err)
-	}
 	v.all.mu.Lock()
-	v.err, v.isForbidden = err, v.isForbidden || isForbidden
+	v.err, v.isForbidden, v.hasFailed = err, v.isForbidden || isForbidden, true
 	isNew := v.isNew(err)
 	v.all.mu.Unlock()
 	if isNew {

@@ -2,11 +2,14 @@ package discovery
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -381,4 +384,112 @@ func TestConfigurationIsReloaded(t *testing.T) {
 			t.Errorf("the log does not name the current API server: %q", log.lines)
 		}
 	})
+}
+
+// TestConfigurationIsReloadedBeforeRetry checks that a token that is repaired at any time is
+// used within the longest delay between retries, 15 seconds. A repaired file that still
+// cannot be used is logged once.
+func TestConfigurationIsReloadedBeforeRetry(t *testing.T) {
+	for name, supportsWatchList := range map[string]bool{"list and watch": false, "watch that starts with a list": true} {
+		for phase := range 12 {
+			t.Run(fmt.Sprintf("%s, %d s", name, phase), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					api := fakeAPI{token: "new", supportsWatchList: supportsWatchList}
+					token, broken := "old", errors.New("cannot be read now")
+					p, log := api.start(t, func(o *Options) {
+						atStart, isStart := o.Connect, true
+						o.Connect = func() (*kubeapi.Client, error) {
+							api.mu.Lock()
+							defer api.mu.Unlock()
+							switch {
+							case isStart:
+								isStart = false
+								return atStart()
+							case broken != nil:
+								return nil, broken
+							}
+							return connect(&rest.Config{Host: "http://api", BearerToken: token, Transport: api.transport})()
+						}
+					})
+					time.Sleep(5*time.Minute + time.Duration(phase)*time.Second)
+					synctest.Wait()
+					if lines := log.with("level=WARN", "cannot be read now"); len(lines) != 1 {
+						t.Errorf("the configuration error was logged %d times, want once", len(lines))
+					}
+					api.set(func() { token, broken = "new", nil })
+					time.Sleep(15 * time.Second)
+					synctest.Wait()
+					if err := p.Ready(); err != nil {
+						t.Errorf("15 s after the token was repaired: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestConfigurationIsReloadedWhenRefused checks that a changed address of the API server is
+// used although connections to the previous one are refused, which the reflector retries by
+// itself.
+func TestConfigurationIsReloadedWhenRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := fakeAPI{supportsWatchList: true}
+		host := "http://api"
+		p, _ := api.start(t, func(o *Options) {
+			o.Connect = func() (*kubeapi.Client, error) {
+				api.mu.Lock()
+				defer api.mu.Unlock()
+				return connect(&rest.Config{Host: host, Transport: api.transport})()
+			}
+		})
+		api.goDown()
+		time.Sleep(time.Minute)
+		api.set(func() { host = "http://moved" })
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if err := p.Current(); err == nil || !strings.Contains(err.Error(), "http://moved") {
+			t.Errorf("Current returned %v, want that the new address cannot be reached", err)
+		}
+	})
+}
+
+// TestLongFailures checks that a long text from the API server, or from a gateway, is
+// shortened in messages and in the log.
+func TestLongFailures(t *testing.T) {
+	p := newPods(t, nil)
+	log := new(logged)
+	p.opts.Logger = slog.New(slog.NewTextHandler(log, nil))
+	v := p.views[0]
+	for _, text := range []string{"x", "\x00", "é\n", "\xff"} {
+		for _, err := range []error{
+			errors.New(strings.Repeat(text, 100_000)),
+			apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(strings.Repeat(text, 100_000))),
+		} {
+			v.record("list", err)
+			if got := p.Ready(); got == nil || len(got.Error()) > 600 || !utf8.ValidString(got.Error()) {
+				t.Errorf("Ready returned %.700v of %d bytes", got, len(got.Error()))
+			}
+		}
+	}
+	for _, line := range log.with("") {
+		if len(line) > 1<<10 {
+			t.Errorf("a line of %d bytes was logged: %.300s", len(line), line)
+		}
+	}
+	if len(log.lines) == 0 {
+		t.Error("nothing was logged")
+	}
+}
+
+// TestManyNamespaces checks that messages do not grow with the number of namespaces.
+func TestManyNamespaces(t *testing.T) {
+	p := newPods(t, func(o *Options) {
+		for i := range 1000 {
+			o.Namespaces = append(o.Namespaces, fmt.Sprintf("namespace-%03d", i))
+		}
+	})
+	err := p.Ready()
+	if err == nil || len(err.Error()) > 4<<10 || !strings.HasSuffix(err.Error(), "\nand 980 more") {
+		t.Errorf("Ready returned %v", err)
+	}
 }

@@ -31,8 +31,12 @@ type Options struct {
 	ShardCount   int           // number of proxies that share the pods
 	ShardIndex   int           // index of this proxy among them
 	PollInterval time.Duration // between lists if pods cannot be watched
-	Logger       *slog.Logger
-	Registerer   prometheus.Registerer
+
+	AllowReserved bool           // scrape pods at reserved addresses too
+	Lookup        kubeapi.Lookup // resolves the name of the API server; not used with AllowReserved
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 }
 
 // Pods discovers the targets of the pods that match. Safe for concurrent use.
@@ -60,7 +64,7 @@ func New(opts Options) (*Pods, error) {
 	for _, ns := range slices.Compact(namespaces) {
 		var views []*view
 		for _, d := range opts.Dialects {
-			views = append(views, &view{all: p, dialect: d, namespace: ns, client: client, pods: map[types.UID]*podTargets{}, currentAt: time.Now()})
+			views = append(views, &view{all: p, dialect: d, namespace: ns, client: client, page: maxPage, pods: map[types.UID]*podTargets{}, currentAt: time.Now()})
 		}
 		p.views = append(p.views, views...)
 		registerStaleness(opts.Registerer, ns, views)
@@ -115,7 +119,7 @@ func (p *Pods) Known() error {
 }
 
 // Ready returns nil once the first list of every namespace is complete, otherwise an error
-// with one line for each namespace whose list is not.
+// with one line for each namespace whose list is not, of which there are at most maxJoined.
 func (p *Pods) Ready() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,15 +153,4 @@ func (p *Pods) Current() error {
 		}
 	}
 	return join(errs)
-}
-
-// join joins errors without repeating a text: the views of a namespace often fail the same
-// way.
-func join(errs []error) error {
-	seen := map[string]bool{}
-	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
-		text := err.Error()
-		defer func() { seen[text] = true }()
-		return seen[text]
-	})...)
 }

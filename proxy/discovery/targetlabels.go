@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,9 +35,9 @@ func needsOf(rules []LabelRule) needs {
 	return n
 }
 
-// maxLabelValue is the maximum length of a label value, in bytes. The value is repeated on
-// every sample.
-const maxLabelValue = 1024
+// maxValue is the maximum length of an annotation, and of a label value, in bytes. A label
+// value is repeated on every sample.
+const maxValue = 1024
 
 // labelsOf returns the labels of the target at one port of the pod. If the pod has several
 // targets, k8s_port distinguishes them; otherwise that label is empty. It is omitted if a
@@ -45,8 +46,8 @@ const maxLabelValue = 1024
 func labelsOf(pod *corev1.Pod, port string, rules []LabelRule, oneOfSeveral bool) (labels []target.Label, err error) {
 	for _, r := range rules {
 		value := r.value(pod, port)
-		if len(value) > maxLabelValue || !utf8.ValidString(value) {
-			err = fmt.Errorf("annotation %s is %.80q, %d bytes: expected valid UTF-8 of at most %d bytes for the label %s", r.Key, value, len(value), maxLabelValue, r.Name)
+		if len(value) > maxValue || !utf8.ValidString(value) {
+			err = fmt.Errorf("%s is %s: expected valid UTF-8 of at most %d bytes for the label %s", strings.TrimSpace(r.Source+" "+r.Key), excerpt(value), maxValue, r.Name)
 			value = ""
 		}
 		labels = append(labels, target.Label{Name: r.Name, Value: value})
@@ -87,9 +88,13 @@ func (r LabelRule) value(pod *corev1.Pod, port string) string {
 // containerOf returns the name of the container that declares the port, or an empty string.
 // It includes init containers, because they can be sidecars.
 func containerOf(pod *corev1.Pod, port string) string {
+	n, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		return ""
+	}
 	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
 		for _, p := range c.Ports {
-			if strconv.Itoa(int(p.ContainerPort)) == port {
+			if p.ContainerPort == int32(n) {
 				return c.Name
 			}
 		}

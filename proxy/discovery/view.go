@@ -2,8 +2,10 @@ package discovery
 
 import (
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,12 +25,16 @@ type view struct {
 	dialect   Dialect
 	namespace string          // empty = all
 	client    *kubeapi.Client // used by run only
+	page      int64           // pods in the next page of a list; used by run only
+
+	apiServer []netip.AddrPort // addresses of the API server; used by run only
 
 	// Guarded by all.mu:
 	pods        map[types.UID]*podTargets // pods that have targets
 	isSynced    bool                      // the first list is complete
 	isForbidden bool                      // the API server has refused a list
 	err         error                     // why the targets may be out of date: the last failure since the last success
+	hasFailed   bool                      // the last request failed, and no client has been created since
 	logged      []string                  // failures that were logged since the last recovery, without digits
 	isPolled    bool                      // the API server has refused a watch, but not a list
 	isWatched   bool                      // a watch is open
@@ -96,7 +102,11 @@ func (v *view) Transformer() cache.TransformFunc {
 	}
 }
 
-// slim returns a copy of a pod with only the fields that the view needs.
+// maxContainerPorts is the maximum number of container ports of a pod that are considered.
+const maxContainerPorts = 1000
+
+// slim returns a copy of a pod with only the fields that the view needs. Longer values than a
+// dialect permits are truncated to one byte more than that, so that they are still refused.
 func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 	slim := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -108,7 +118,7 @@ func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 	}
 	keep := func(to, from map[string]string, key string) {
 		if value, ok := from[key]; ok {
-			to[key] = value
+			to[key] = strings.Clone(value[:min(len(value), maxPath+1)])
 		}
 	}
 	needs := v.dialect.needs
@@ -119,8 +129,23 @@ func (v *view) slim(pod *corev1.Pod) *corev1.Pod {
 		keep(slim.Labels, pod.Labels, key)
 	}
 	if needs.containers {
-		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
-			slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name, Ports: c.Ports})
+		slim.Spec.Containers = slimContainers(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers))
+	}
+	return slim
+}
+
+// slimContainers returns the containers that declare ports, with only their names and port
+// numbers.
+func slimContainers(containers []corev1.Container) []corev1.Container {
+	var slim []corev1.Container
+	left := maxContainerPorts
+	for _, c := range containers {
+		var ports []corev1.ContainerPort
+		for _, p := range c.Ports[:min(len(c.Ports), left)] {
+			ports = append(ports, corev1.ContainerPort{ContainerPort: p.ContainerPort})
+		}
+		if left -= len(ports); len(ports) > 0 {
+			slim = append(slim, corev1.Container{Name: c.Name, Ports: ports})
 		}
 	}
 	return slim
@@ -187,7 +212,7 @@ func (v *view) change(event string, obj any, isGone bool) error {
 	v.all.metrics.events.WithLabelValues(event).Inc()
 	var targets *podTargets
 	if !isGone {
-		targets = v.targetsOf(pod)
+		targets = v.targetsOf(v.slim(pod))
 	}
 	v.all.mu.Lock()
 	defer v.all.mu.Unlock()
@@ -218,6 +243,7 @@ func (v *view) targetsOf(pod *corev1.Pod) *podTargets {
 		return nil
 	}
 	for _, t := range targets {
+		v.refuseReserved(t)
 		t.Shard = shardOf(string(pod.UID), v.all.opts.ShardCount)
 	}
 	p := &podTargets{targets: targets}

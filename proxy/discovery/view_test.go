@@ -1,12 +1,15 @@
 package discovery
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +25,7 @@ func newPods(t *testing.T, change func(*Options)) *Pods {
 		Dialects:     []Dialect{Annotations("app=web", []LabelRule{{Name: "pod", Source: "pod"}})},
 		PollInterval: time.Minute,
 		ShardCount:   1,
+		Lookup:       func(context.Context, string, string) ([]netip.Addr, error) { return nil, nil },
 		Logger:       slog.New(slog.DiscardHandler),
 		Registerer:   prometheus.NewRegistry(),
 	}
@@ -40,6 +44,14 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sleepUntilReady sleeps until the pods of a fake API server have been listed.
+func sleepUntilReady(t *testing.T, p *Pods) {
+	t.Helper()
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	must(t, p.Ready())
 }
 
 func wantTargets(t *testing.T, p *Pods, want ...string) {

@@ -49,10 +49,10 @@ func NewClient(config *rest.Config, group Group) (*Client, error) {
 	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	c.QPS = -1 // one list and one watch per namespace, so no client-side rate limit
 	c.WarningHandler = rest.NoWarnings{}
-	transport, err := rest.TransportFor(c)
+	roundTripper, err := rest.TransportFor(c)
 	var client *rest.RESTClient
 	if err == nil {
-		client, err = rest.RESTClientForConfigAndClient(c, &http.Client{Transport: recordingTransport{transport}})
+		client, err = rest.RESTClientForConfigAndClient(c, &http.Client{Transport: transport{roundTripper}})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot create a client for the API server at %s: %w", config.Host, err)

@@ -2,27 +2,13 @@ package kubeapi
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 )
 
-// recordingTransport stores the error of a request, or nil, in the *error that the
-// request's context holds under failureKey, if there is one.
-type recordingTransport struct{ http.RoundTripper }
-
 type failureKey struct{}
-
-// RoundTrip implements http.RoundTripper.
-func (t recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.RoundTripper.RoundTrip(r)
-	if failure, ok := r.Context().Value(failureKey{}).(*error); ok {
-		*failure = err
-	}
-	return resp, err
-}
 
 // Watch starts a watch. The request must come from a Client. Unlike Request.Watch, which
 // returns a watch without events in this case, Watch returns a *url.Error if the connection

@@ -3,6 +3,7 @@ package target
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -75,5 +76,28 @@ func TestEqualLabelSets(t *testing.T) {
 	}
 	if first.Labels[0] != job {
 		t.Error("the labels of a target were sorted")
+	}
+}
+
+// TestDistinctMemory checks that comparing labels does not copy their values, which pods
+// choose: a control character takes four bytes when it is quoted.
+func TestDistinctMemory(t *testing.T) {
+	const n, size = 1000, 1024
+	value := strings.Repeat("\x01", size)
+	var targets []*Target
+	for i := range n {
+		targets = append(targets, newTarget("ns", "pod", fmt.Sprint(i), Label{Name: "a", Value: value}, Label{Name: "port", Value: fmt.Sprint(i)}))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	Distinct(targets)
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / n; got > size {
+		t.Errorf("%d bytes were allocated for each target, want less than its labels have", got)
+	}
+	for _, target := range targets {
+		if target.Problem != nil {
+			t.Fatalf("target %s has the problem %v", target.ID, target.Problem.Err)
+		}
 	}
 }

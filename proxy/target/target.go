@@ -79,11 +79,12 @@ const (
 	Memory         Reason = "memory"           // dropped to stay within MEMORY_LIMIT
 	Annotation     Reason = "annotation"       // an annotation of the pod is malformed
 	Identity       Reason = "identity"         // another target has the same labels
+	Reserved       Reason = "reserved"         // the address is reserved: see CheckAddress
 )
 
 // Reasons returns all reasons.
 func Reasons() []Reason {
 	return []Reason{
-		OK, Timeout, Connect, TLS, Incomplete, Status, ContentType, Encoding, TooLarge, TooManySamples, Parse, Memory, Annotation, Identity,
+		OK, Timeout, Connect, TLS, Incomplete, Status, ContentType, Encoding, TooLarge, TooManySamples, Parse, Memory, Annotation, Identity, Reserved,
 	}
 }

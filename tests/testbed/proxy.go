@@ -12,7 +12,7 @@ import (
 type ProxyOptions struct {
 	Binary string            // from BuildProxy
 	Args   []string          // empty means serve
-	Env    map[string]string // environment variables; PORT and METRICS_HTTP_PORT default to free ports
+	Env    map[string]string // environment variables; PORT and METRICS_HTTP_PORT default to free ports, ALLOW_RESERVED_TARGETS to true
 	NoWait bool              // do not wait until it is ready
 }
 
@@ -39,6 +39,9 @@ func (b *Bed) StartProxy(ctx context.Context, options ProxyOptions) (*Proxy, err
 			return nil, fmt.Errorf("cannot start the proxy: %w", err)
 		}
 		environment[name] = strconv.Itoa(port)
+	}
+	if _, given := environment["ALLOW_RESERVED_TARGETS"]; !given {
+		environment["ALLOW_RESERVED_TARGETS"] = "true" // the bed's pods are at loopback addresses
 	}
 	var env []string
 	for name, value := range environment {

@@ -51,6 +51,9 @@ func readSettings(environ []string) (settings, error) {
 	}
 	env["KUBECONFIG"] = strings.Join(paths, string(filepath.ListSeparator))
 	delete(env, "TARGET_LABELS") // the demo expects the default labels
+	if env["ALLOW_RESERVED_TARGETS"] == "" {
+		env["ALLOW_RESERVED_TARGETS"] = "false" // the default of the test bed is for its own pods
+	}
 	s.userCluster, s.proxyEnv = true, env
 	return s, nil
 }

@@ -215,7 +215,7 @@ func TestForbiddenNamespace(t *testing.T) {
 		return nil
 	})
 	wantSamples(t, proxy, a.Name)
-	env := []string{"POD_LABEL_SELECTOR=test=allowed", "KUBECONFIG=" + config, "NAMESPACES=allowed,forbidden"}
+	env := []string{"POD_LABEL_SELECTOR=test=allowed", "ALLOW_RESERVED_TARGETS=true", "KUBECONFIG=" + config, "NAMESPACES=allowed,forbidden"}
 	if code, stdout, stderr := runProxy(t, env, "scrape"); code != 1 || !ups(stdout)[a.Name] || !strings.Contains(stderr, "metrics-proxy: pods of namespace forbidden are not known yet: ") {
 		t.Errorf("scrape: exit code %d\n%s%s", code, stdout, stderr)
 	}

@@ -147,7 +147,7 @@ func TestHealthcheck(t *testing.T) {
 func TestScrapeCommand(t *testing.T) {
 	a := pod(t, "once", 4100, exporter.Replay([]byte("a 1\n")))
 	createPods(t, a)
-	env := []string{"POD_LABEL_SELECTOR=test=once", "KUBECONFIG=" + kubeconfig(t)}
+	env := []string{"POD_LABEL_SELECTOR=test=once", "ALLOW_RESERVED_TARGETS=true", "KUBECONFIG=" + kubeconfig(t)}
 	line := fmt.Sprintf("a{k8s_pod_name=%q,k8s_namespace=\"once\"} 1\n", a.Name)
 	if code, stdout, stderr := runProxy(t, env, "scrape"); code != 0 || !strings.Contains(stdout, line) {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)

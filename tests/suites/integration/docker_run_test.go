@@ -76,7 +76,7 @@ func runRock(t testing.TB, test string, options []string, args ...string) *conta
 	must(t, err)
 	own, err := testbed.FreePort()
 	must(t, err)
-	all := []string{"-e", "POD_LABEL_SELECTOR=test=" + test, "-e", "PORT=" + strconv.Itoa(port), "-e", "METRICS_HTTP_PORT=" + strconv.Itoa(own)}
+	all := []string{"-e", "POD_LABEL_SELECTOR=test=" + test, "-e", "ALLOW_RESERVED_TARGETS=true", "-e", "PORT=" + strconv.Itoa(port), "-e", "METRICS_HTTP_PORT=" + strconv.Itoa(own)}
 	if !slices.Contains(options, "--publish") {
 		all = append(all, "--network", "host")
 	}

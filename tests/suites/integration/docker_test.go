@@ -208,7 +208,7 @@ func TestReadmeQuickStartWithDocker(t *testing.T) {
 	must(t, err)
 	name := fmt.Sprintf("metrics-proxy-quick-%d", port)
 	script := strings.NewReplacer(
-		"--name metrics-proxy", fmt.Sprintf("--name %s --env PORT=%d --env METRICS_HTTP_PORT=0", name, port), "app=ztunnel", "test=quick",
+		"--name metrics-proxy", fmt.Sprintf("--name %s --env ALLOW_RESERVED_TARGETS=true --env PORT=%d --env METRICS_HTTP_PORT=0", name, port), "app=ztunnel", "test=quick",
 	).Replace(string(command[1]))
 	home := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(home, ".kube"), 0o700))

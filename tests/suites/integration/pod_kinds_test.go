@@ -246,3 +246,24 @@ func TestTargetsThatCannotBeScraped(t *testing.T) {
 		}
 	}
 }
+
+// A pod at a reserved address is down and receives no request, unless the user allows it,
+// as all other tests do.
+func TestReservedAddresses(t *testing.T) {
+	local, metadata := podWithSample(t, "reserved", 6090), pod(t, "reserved", 6091, exporter.Replay(nil))
+	metadata.IPs = []string{"169.254.169.254"}
+	createPods(t, local, metadata)
+	proxy := startProxy(t, "reserved", map[string]string{"ALLOW_RESERVED_TARGETS": ""}) // empty is unset
+	_, answer := get(t, proxy.URL("/metrics"), nil)
+	for _, p := range []testbed.Pod{local, metadata} {
+		if up, ok := ups(answer)[p.Name]; up || !ok || countSamples(answer, p.Name) != 1 {
+			t.Errorf("%s is up: %t, there: %t", p.IPs[0], up, ok)
+		}
+	}
+	wantOwnMetric(t, proxy, `metrics_proxy_target_scrapes_total{reason="reserved"} 2`)
+	for _, kind := range []string{"loopback", "link-local"} {
+		if want := "expected one that is not " + kind + ", or ALLOW_RESERVED_TARGETS=true"; !strings.Contains(proxy.Log(), want) {
+			t.Errorf("the log does not say %q", want)
+		}
+	}
+}

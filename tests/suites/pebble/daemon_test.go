@@ -54,7 +54,7 @@ func startRock(t *testing.T, p pebble, env map[string]string) *daemon {
 func startPebble(t *testing.T, p pebble, env map[string]string, args ...string) *daemon {
 	t.Helper()
 	env = with(map[string]string{
-		"PATH": shared.path, "KUBECONFIG": shared.kubeconfig, "METRICS_HTTP_PORT": "0",
+		"PATH": shared.path, "KUBECONFIG": shared.kubeconfig, "METRICS_HTTP_PORT": "0", "ALLOW_RESERVED_TARGETS": "true",
 	}, env)
 	var environ []string
 	for _, name := range slices.Sorted(maps.Keys(env)) {
