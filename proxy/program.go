@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -152,12 +151,4 @@ func targetTLS(s config.Scrape) (*tls.Config, error) {
 	}
 	c.RootCAs = roots
 	return c, nil
-}
-
-func newLogger(w io.Writer, l config.Log) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.Level(l.Level)}
-	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
 }
