@@ -71,26 +71,35 @@ func (q *logQueue) awake() {
 }
 
 func (q *logQueue) run() {
-	var written []byte
+	var spare []byte // what was written last, to be filled next
 	for range q.wake {
 		for {
-			q.mu.Lock()
-			lines, dropped, report := q.pending, q.dropped, q.report
-			q.pending, q.dropped = written[:0], 0
+			lines, dropped, report := q.take(spare[:0])
 			if len(lines) == 0 && dropped == 0 {
-				for _, flushed := range q.flushes {
-					close(flushed)
-				}
-				q.flushes = nil
-				q.mu.Unlock()
 				break
 			}
-			q.mu.Unlock()
 			_, _ = q.out.Write(lines)
 			if dropped > 0 && report != nil {
 				report(dropped)
 			}
-			written = lines
+			spare = lines
 		}
 	}
+}
+
+// take takes what is pending and replaces it with spare. If nothing is pending, it changes
+// nothing, and ends the flushes.
+func (q *logQueue) take(spare []byte) (lines []byte, dropped int, report func(int)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.pending) == 0 && q.dropped == 0 {
+		for _, flushed := range q.flushes {
+			close(flushed)
+		}
+		q.flushes = nil
+		return nil, 0, nil
+	}
+	lines, dropped = q.pending, q.dropped
+	q.pending, q.dropped = spare, 0
+	return lines, dropped, q.report
 }

@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
@@ -52,6 +55,13 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 		return cause
 	}
 	return err
+}
+
+// surviveSignals makes the process go on when its terminal is closed (SIGHUP), and when nobody
+// reads its stderr any more (SIGPIPE). Programs that it starts are not affected, as they would
+// be by signal.Ignore.
+func surviveSignals() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 }
 
 // runSources runs the sources until ctx ends or stop is called. stop waits up to 500 ms for
