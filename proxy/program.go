@@ -57,13 +57,14 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	memoryLimit := limitMemory(c.Scrape.MemoryLimit, logger)
 	client := scrape.New(scrape.Options{
 		ConnectTimeout: time.Duration(c.Scrape.ConnectTimeout),
 		MaxInFlight:    c.Scrape.MaxInFlight,
 		Workers:        c.Scrape.ClientWorkers,
 		BodySizeLimit:  int64(c.Scrape.BodySizeLimit),
 		SampleLimit:    int(min(c.Scrape.SampleLimit, math.MaxInt)), // for platforms where int has 32 bits
-		MemoryLimit:    limitMemory(c.Scrape.MemoryLimit, logger),
+		MemoryLimit:    memoryLimit,
 		Fallback:       c.Scrape.FallbackProtocol.ContentType(),
 		UserAgent:      userAgent,
 		TLS:            tlsConfig,
@@ -72,7 +73,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	return &program{
 		logger: logger, sources: found, client: client, scrapeTimeout: timeout,
 		server: server.New(server.Options{
-			Discovery: found, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers,
+			Discovery: found, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers, MemoryLimit: memoryLimit,
 			Instance: rand.Text(), Logger: logger, Registry: registry,
 		}),
 	}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+	"github.com/canonical/metrics-k8s-proxy/proxy/server"
 )
 
 // scheme is the URL scheme of PORT. The health check uses it too.
@@ -25,23 +27,22 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 	if err != nil {
 		return err
 	}
-	servers := []*http.Server{p.newHTTPServer(p.server.Handler())}
-	listeners := []net.Listener{scrapes}
+	most := boundConnections(s.MaxConnections, maxOpenFiles(), p.logger)
+	all := []served{p.newServed(p.server.Handler(), scrapes, most)}
 	if s.MetricsHTTPPort != 0 {
 		own, err := listen(ctx, "METRICS_HTTP_PORT", s.MetricsHTTPPort)
 		if err != nil {
 			_ = scrapes.Close()
 			return err
 		}
-		servers = append(servers, p.newHTTPServer(p.server.OwnHandler()))
-		listeners = append(listeners, own)
+		all = append(all, p.newServed(p.server.OwnHandler(), own, max(most/8, 1)))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	for i, srv := range servers {
+	for _, one := range all {
 		go func() {
-			if err := srv.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
-				cancel(fmt.Errorf("cannot serve on %s: %w", listeners[i].Addr(), err))
+			if err := one.connections.Serve(one.Server, one.listener); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("cannot serve on %s: %w", one.listener.Addr(), err))
 			}
 		}()
 	}
@@ -49,7 +50,7 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 	stopSources := p.runSources(ctx)
 	<-ctx.Done()
 	p.logger.Info("shutting down after the scrapes in flight")
-	err = p.shutdown(servers)
+	err = p.shutdown(all)
 	stopSources()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -83,15 +84,34 @@ func (p *program) runSources(ctx context.Context) (stop func()) {
 	}
 }
 
+// served is a listener, what serves it, and the bound of its connections.
+type served struct {
+	*http.Server
+	listener    net.Listener
+	connections *server.Connections
+}
+
+func (p *program) newServed(h http.Handler, l net.Listener, connections int) served {
+	return served{p.newHTTPServer(h), l, p.server.NewConnections(connections)}
+}
+
 func (p *program) newHTTPServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
+	return &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)}
+}
+
+// boundConnections returns the maximum number of connections to PORT: at most a quarter of the
+// files that the process may open, because targets need connections too. 0 files = unknown.
+func boundConnections(configured int, files uint64, logger *slog.Logger) int {
+	// A few more connections are accepted for probes, and an eighth more on METRICS_HTTP_PORT.
+	if bound := int(min(files/4, math.MaxInt32)) * 2 / 3; files > 0 && bound < configured {
+		logger.Warn("fewer connections are accepted, because the process may open few files", "max_connections", bound, "open_files", files)
+		return max(bound, 1)
 	}
+	return configured
 }
 
 // shutdown waits for the scrapes in flight, whose deadlines bound the wait.
-func (p *program) shutdown(servers []*http.Server) error {
+func (p *program) shutdown(servers []served) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.scrapeTimeout+15*time.Second)
 	defer cancel()
 	var errs []error

@@ -145,6 +145,17 @@ func (a Answer) Release() {
 	a.ledger.close()
 }
 
+// Held returns how many bytes of memory the answer keeps until Release, as far as MEMORY_LIMIT
+// counts them.
+func (a Answer) Held() int64 {
+	if a.ledger == nil {
+		return 0
+	}
+	a.ledger.memory.mu.Lock()
+	defer a.ledger.memory.mu.Unlock()
+	return a.ledger.sum
+}
+
 // Deadline returns the time until which to wait for targets, given the number of bytes
 // received from all of them so far. With more bytes, it must not return a later time.
 type Deadline func(bytes int64) time.Time
@@ -157,6 +168,10 @@ type Request struct {
 	Format   exposition.Format // of the merged exposition
 	Deadline Deadline
 	Via      []string // proxy instances that the scrape has passed through: see ViaHeader
+
+	// Visit is called before a target is scraped, and the function that it returns afterwards.
+	// Both may be called concurrently. May be nil.
+	Visit func(*target.Target) (leave func())
 }
 
 // Gather scrapes all targets concurrently and merges their responses in the requested format.
@@ -180,6 +195,9 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
+			if req.Visit != nil {
+				defer req.Visit(t)()
+			}
 			result := c.scrape(ctx, t, req.Format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
 			bytes.Add(result.Outcome.Bytes)
 			ledger.store(i, result)
