@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -105,5 +107,57 @@ func TestLastErrorIsWritten(t *testing.T) {
 	logged, message, ok := strings.Cut(stderr.String(), "metrics-proxy: PORT is "+taken)
 	if cmd.ProcessState.ExitCode() != 1 || !ok || !strings.Contains(logged, "memory limit set") || strings.Count(message, "\n") != 1 {
 		t.Errorf("got %v, stderr %q", err, stderr.String())
+	}
+}
+
+// TestFewFiles checks that the program responds to probes and scrapes, and logs why it accepts
+// few connections, if it may open only 64 files and clients open many connections.
+func TestFewFiles(t *testing.T) {
+	pods := map[string]string{}
+	for _, name := range []string{"web-0", "web-1", "web-2"} {
+		pods[name] = newTarget(t, closed(), func() {})
+	}
+	port, ownPort := freePort(t), freePort(t)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -n 64 && exec "$0" serve`, os.Args[0])
+	cmd.Env = []string{"BE_METRICS_PROXY=1", "POD_LABEL_SELECTOR=app=web", "KUBECONFIG=" + kubeconfig(t, newAPI(t, pods)), "PORT=" + port, "METRICS_HTTP_PORT=" + ownPort}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fetch(t, "http://127.0.0.1:"+port+"/-/ready")
+	for i := range 400 {
+		to := port
+		if i%2 == 0 {
+			to = ownPort
+		}
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", "127.0.0.1:"+to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	client := &http.Client{Timeout: 10 * time.Second}
+	for range 10 {
+		for url, want := range map[string]string{
+			"http://127.0.0.1:" + port + "/-/healthy": "healthy", "http://127.0.0.1:" + port + "/-/ready": "3 targets",
+			"http://127.0.0.1:" + port + "/metrics": "m{", "http://127.0.0.1:" + ownPort + "/metrics": `metrics_proxy_connections_closed_total{reason="idle"}`,
+		} {
+			resp, err := client.Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+				t.Errorf("%s: got %s, %v, %.100q", url, resp.Status, err, body)
+			}
+		}
+	}
+	wantExit(t, cmd)
+	for _, want := range []string{"fewer connections are accepted", "open_files=64", "idle connections are closed"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("logged\n%s\nwant it to contain %q", stderr.String(), want)
+		}
 	}
 }
