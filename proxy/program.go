@@ -30,6 +30,7 @@ type program struct {
 	client        *scrape.Client
 	server        *server.Server
 	scrapeTimeout time.Duration
+	memoryLimit   int64 // bytes; 0 = none
 }
 
 // newProgram creates the components and connects them. It starts none of them.
@@ -71,7 +72,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	})
 	timeout := time.Duration(c.Scrape.Timeout)
 	return &program{
-		logger: logger, sources: found, client: client, scrapeTimeout: timeout,
+		logger: logger, sources: found, client: client, scrapeTimeout: timeout, memoryLimit: memoryLimit,
 		server: server.New(server.Options{
 			Discovery: found, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers, MemoryLimit: memoryLimit,
 			Instance: rand.Text(), Logger: logger, Registry: registry,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"os"
@@ -27,7 +26,7 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 	if err != nil {
 		return err
 	}
-	most := boundConnections(s.MaxConnections, maxOpenFiles(), p.logger)
+	most := boundConnections(s.MaxConnections, p.memoryLimit, maxOpenFiles(), p.logger)
 	all := []served{p.newServed(p.server.Handler(), scrapes, most)}
 	if s.MetricsHTTPPort != 0 {
 		own, err := listen(ctx, "METRICS_HTTP_PORT", s.MetricsHTTPPort)
@@ -99,15 +98,25 @@ func (p *program) newHTTPServer(h http.Handler) *http.Server {
 	return &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)}
 }
 
-// boundConnections returns the maximum number of connections to PORT: at most a quarter of the
-// files that the process may open, because targets need connections too. 0 files = unknown.
-func boundConnections(configured int, files uint64, logger *slog.Logger) int {
-	// A few more connections are accepted for probes, and an eighth more on METRICS_HTTP_PORT.
-	if bound := int(min(files/4, math.MaxInt32)) * 2 / 3; files > 0 && bound < configured {
-		logger.Warn("fewer connections are accepted, because the process may open few files", "max_connections", bound, "open_files", files)
-		return max(bound, 1)
+// memoryPerConnection is the memory of the process for each connection. A connection takes up to
+// a third of that, for the header of a request.
+const memoryPerConnection = 512 << 10
+
+// boundConnections returns the maximum number of connections to PORT, within the memory limit
+// and the number of files that the process may open; 0 = no limit. A few more connections are
+// accepted for probes, and an eighth more on METRICS_HTTP_PORT. Targets need connections too.
+func boundConnections(configured int, memoryLimit int64, files uint64, logger *slog.Logger) int {
+	bound := configured
+	if memoryLimit > 0 {
+		bound = int(min(int64(bound), memoryLimit/memoryPerConnection))
 	}
-	return configured
+	if files > 0 {
+		bound = int(min(uint64(bound), files/6))
+	}
+	if bound < configured {
+		logger.Info("fewer connections are accepted", "max_connections", max(bound, 1), "configured", configured, "memory_limit", memoryLimit, "open_files", files)
+	}
+	return max(bound, 1)
 }
 
 // shutdown waits for the scrapes in flight, whose deadlines bound the wait.

@@ -17,8 +17,9 @@ import (
 // served.
 const reserved = 16
 
-// maxHeaderBytes bounds the header of a request. net/http adds 4 KiB.
-const maxHeaderBytes = 8 << 10
+// maxHeaderBytes bounds the header of a request. net/http adds 4 KiB. A header of many short
+// lines takes more than ten times its length in memory.
+const maxHeaderBytes = 4 << 10
 
 // Connections bounds the connections of one listener. At the bound, the connection that has
 // served no request for longest is closed, so that neither idle connections nor clients that
