@@ -62,6 +62,7 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	client := scrape.New(scrape.Options{
 		ConnectTimeout: time.Duration(c.Scrape.ConnectTimeout),
 		MaxInFlight:    c.Scrape.MaxInFlight,
+		MaxConnections: int(min(maxOpenFiles()/2, math.MaxInt32)),
 		Workers:        c.Scrape.ClientWorkers,
 		BodySizeLimit:  int64(c.Scrape.BodySizeLimit),
 		SampleLimit:    int(min(c.Scrape.SampleLimit, math.MaxInt)), // for platforms where int has 32 bits

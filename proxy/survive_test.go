@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -111,11 +112,11 @@ func TestLastErrorIsWritten(t *testing.T) {
 }
 
 // TestFewFiles checks that the program responds to probes and scrapes, and logs why it accepts
-// few connections, if it may open only 64 files and clients open many connections.
+// few connections, if it may open only 64 files, has more targets than that, and clients open many connections.
 func TestFewFiles(t *testing.T) {
 	pods := map[string]string{}
-	for _, name := range []string{"web-0", "web-1", "web-2"} {
-		pods[name] = newTarget(t, closed(), func() {})
+	for i := range 80 {
+		pods[fmt.Sprint("web-", i)] = newTarget(t, closed(), func() {})
 	}
 	port, ownPort := freePort(t), freePort(t)
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -n 64 && exec "$0" serve`, os.Args[0])
@@ -140,8 +141,8 @@ func TestFewFiles(t *testing.T) {
 	client := &http.Client{Timeout: 10 * time.Second}
 	for range 10 {
 		for url, want := range map[string]string{
-			"http://127.0.0.1:" + port + "/-/healthy": "healthy", "http://127.0.0.1:" + port + "/-/ready": "3 targets",
-			"http://127.0.0.1:" + port + "/metrics": "m{", "http://127.0.0.1:" + ownPort + "/metrics": `metrics_proxy_connections_closed_total{reason="idle"}`,
+			"http://127.0.0.1:" + port + "/-/healthy": "healthy", "http://127.0.0.1:" + port + "/-/ready": "80 targets",
+			"http://127.0.0.1:" + port + "/metrics": `up{k8s_pod_name="web-9",k8s_namespace="ns"} 1`, "http://127.0.0.1:" + ownPort + "/metrics": `metrics_proxy_connections_closed_total{reason="idle"}`,
 		} {
 			resp, err := client.Get(url)
 			if err != nil {
@@ -149,7 +150,7 @@ func TestFewFiles(t *testing.T) {
 			}
 			body, err := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
-			if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) || strings.Contains(string(body), "} 0\nup{") {
 				t.Errorf("%s: got %s, %v, %.100q", url, resp.Status, err, body)
 			}
 		}

@@ -22,6 +22,7 @@ import (
 type Options struct {
 	ConnectTimeout time.Duration
 	MaxInFlight    int    // targets scraped concurrently; 0 = all
+	MaxConnections int    // to targets, because of open files; lowers MaxInFlight, and the connections kept open; 0 = no limit
 	Workers        int    // bodies read concurrently; 0 = 8 per core; values below 8 count as 8
 	BodySizeLimit  int64  // maximum bytes of a body, both as received and decoded
 	SampleLimit    int    // maximum samples per target; 0 = none
@@ -45,10 +46,15 @@ type Client struct {
 func New(opts Options) *Client {
 	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers, opts.MemoryLimit))}
 	c.memory = newMemory(opts.MemoryLimit, cap(c.reading), c.reader)
+	transport := NewTransport(opts.ConnectTimeout, opts.TLS)
+	if most := opts.MaxConnections; most > 0 {
+		transport.MaxIdleConns = max(most/3, 1)
+		opts.MaxInFlight = min(cmp.Or(opts.MaxInFlight, most), max(most-most/3, 1))
+	}
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}
-	c.defaults = target.Profile{Transport: NewTransport(opts.ConnectTimeout, opts.TLS), BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
+	c.defaults = target.Profile{Transport: transport, BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
 	return c
 }
 

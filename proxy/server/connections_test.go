@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -190,7 +191,7 @@ func TestReserveIsBounded(t *testing.T) {
 		t.Errorf("%d connections are accepted, %d busy, want 5", len(c.all), c.busy)
 	}
 	_ = ends[5].SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := ends[5].Read(make([]byte, 1)); err != io.EOF {
+	if _, err := ends[5].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("reading from the last connection: got %v, want EOF", err)
 	}
 	for conn := range c.all {
@@ -260,7 +261,7 @@ func TestTooManyFiles(t *testing.T) {
 			t.Errorf("got status %d", got)
 		}
 	}
-	if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("reading from the idle connection: got %v, want EOF", err)
 	}
 	logged := strings.Join(b.log.take(), "")

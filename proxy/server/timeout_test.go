@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -55,7 +56,7 @@ func TestLateOutcomes(t *testing.T) {
 		for range 3 {
 			w := httptest.NewRecorder()
 			err := s.scrape(w, r, targets, metricsHistory(s))
-			if refused, ok := err.(refusalError); !ok || refused.status != http.StatusServiceUnavailable || w.Body.Len() > 0 {
+			if refused := (refusalError{}); !errors.As(err, &refused) || refused.status != http.StatusServiceUnavailable || w.Body.Len() > 0 {
 				t.Errorf("got %v and the response %q, want 503", err, w.Body)
 			}
 		}
