@@ -20,6 +20,10 @@ const maxNested = 2
 // scrape is scraping that target right now: the target may have forwarded the request to this
 // proxy. Then it waits for other nested scrapes: see nesting.
 func (s *Server) admit(ctx context.Context, from netip.Addr, targets []*target.Target) (leave func(), err error) {
+	if !s.waiting.join(from) {
+		return nil, refusalError{http.StatusServiceUnavailable, "refused", "too many scrapes from the address of this client are waiting"}
+	}
+	defer s.waiting.leave(from)
 	leaveNesting, ok := s.nesting.enter(ctx, from)
 	if !ok {
 		return nil, refusalError{http.StatusServiceUnavailable, "loop", "this client is a target that is being scraped, and scrapes nested in other scrapes are in progress: a target may forward its requests to this proxy"}
@@ -38,6 +42,34 @@ func (s *Server) admit(ctx context.Context, from netip.Addr, targets []*target.T
 		leave = func() { <-slots; before() }
 	}
 	return sync.OnceFunc(leave), nil
+}
+
+// waiting counts the scrapes that wait for admission by client address, so that one client
+// cannot use all connections. Safe for concurrent use.
+type waiting struct {
+	most int // per address
+
+	mu      sync.Mutex // guards scrapes
+	scrapes map[netip.Addr]int
+}
+
+// join reports whether one more scrape may wait. If so, the caller must call leave.
+func (w *waiting) join(from netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.scrapes[from] >= w.most {
+		return false
+	}
+	w.scrapes[from]++
+	return true
+}
+
+func (w *waiting) leave(from netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.scrapes[from]--; w.scrapes[from] == 0 {
+		delete(w.scrapes, from)
+	}
 }
 
 // acquire waits for a slot until ctx ends, and reports whether it acquired one.

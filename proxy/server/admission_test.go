@@ -208,3 +208,37 @@ func TestPlacesOfTargets(t *testing.T) {
 		admit("not an address", true)
 	})
 }
+
+// TestWaitingOfOneClient checks that the number of waiting scrapes of a client is bounded, and
+// that other clients may wait nevertheless.
+func TestWaitingOfOneClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := newServer(t)
+		for range cap(s.slots) {
+			s.slots <- struct{}{}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		took := func(from string) time.Duration {
+			start := time.Now()
+			if _, err := s.admit(ctx, netip.MustParseAddr(from), nil); err == nil {
+				t.Errorf("%s is admitted", from)
+			}
+			return time.Since(start)
+		}
+		for range 4 * cap(s.slots) {
+			go took("10.0.0.1")
+		}
+		synctest.Wait()
+		if got := took("10.0.0.1"); got != 0 {
+			t.Errorf("one more scrape of the client waited %s, want 0", got)
+		}
+		if got := took("10.0.0.2"); got != time.Second {
+			t.Errorf("the scrape of another client waited %s, want 1s", got)
+		}
+		synctest.Wait()
+		if len(s.waiting.scrapes) > 0 {
+			t.Errorf("%v are left", s.waiting.scrapes)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,7 @@ type Server struct {
 	encoders encoders
 	writers  *writers
 	nesting  *nesting
+	waiting  waiting
 	news     news
 	seed     maphash.Seed // of the hashes of conflicts
 
@@ -66,6 +68,7 @@ func New(opts Options) *Server {
 		slots:   make(chan struct{}, workers),
 		writers: &writers{most: 4 * workers, memory: opts.MemoryLimit / 4, all: map[*response]struct{}{}},
 		nesting: newNesting(),
+		waiting: waiting{most: 4 * workers, scrapes: map[netip.Addr]int{}},
 		seed:    maphash.MakeSeed(),
 
 		slotsOfTargets: make(chan struct{}, workers/2),
