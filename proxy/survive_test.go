@@ -127,6 +127,7 @@ func TestFewFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetch(t, "http://127.0.0.1:"+port+"/-/ready")
+	var conns []net.Conn
 	for i := range 400 {
 		to := port
 		if i%2 == 0 {
@@ -136,7 +137,7 @@ func TestFewFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = conn.Close() }()
+		conns = append(conns, conn)
 	}
 	client := &http.Client{Timeout: 10 * time.Second}
 	for range 10 {
@@ -154,6 +155,9 @@ func TestFewFiles(t *testing.T) {
 				t.Errorf("%s: got %s, %v, %.100q", url, resp.Status, err, body)
 			}
 		}
+	}
+	for _, conn := range conns { // otherwise net/http waits 5 s for their requests
+		_ = conn.Close()
 	}
 	wantExit(t, cmd)
 	for _, want := range []string{"fewer connections are accepted", "open_files=64", "idle connections are closed"} {
