@@ -31,6 +31,7 @@ type call struct {
 func commands() []command {
 	return []command{
 		{name: "serve", help: "serve /metrics, /-/healthy and /-/ready on PORT (the default)", run: func(ctx context.Context, c call) error {
+			surviveSignals()
 			return withConfig(c.environ, c.stderr, func(conf config.Config, p *program) error { return p.serve(ctx, conf.Serve) })
 		}},
 		{name: "scrape", help: "scrape all targets once and print the merged exposition; exit 1 if a target is down or a namespace is forbidden", run: func(ctx context.Context, c call) error {

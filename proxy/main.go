@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
 )
@@ -20,11 +21,14 @@ var version = "devel"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal terminates the process immediately
-	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stderr := newLogQueue(os.Stderr)
+	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, stderr)
+	stderr.Flush(time.Second)
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "metrics-proxy:", err)
+	fmt.Fprintln(stderr, "metrics-proxy:", err)
+	stderr.Flush(time.Second)
 	var bad usageError
 	if errors.As(err, &bad) {
 		os.Exit(2)

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -32,6 +31,7 @@ type program struct {
 	client        *scrape.Client
 	server        *server.Server
 	scrapeTimeout time.Duration
+	memoryLimit   int64 // bytes; 0 = none
 }
 
 // newProgram creates the components and connects them. It starts none of them.
@@ -60,22 +60,24 @@ func newProgram(c config.Config, logger *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	memoryLimit := limitMemory(c.Scrape.MemoryLimit, logger)
 	client := scrape.New(scrape.Options{
 		ConnectTimeout: time.Duration(c.Scrape.ConnectTimeout),
 		MaxInFlight:    c.Scrape.MaxInFlight,
+		MaxConnections: int(min(maxOpenFiles()/2, math.MaxInt32)),
 		Workers:        c.Scrape.ClientWorkers,
 		BodySizeLimit:  int64(c.Scrape.BodySizeLimit),
 		SampleLimit:    int(min(c.Scrape.SampleLimit, math.MaxInt)), // for platforms where int has 32 bits
-		MemoryLimit:    limitMemory(c.Scrape.MemoryLimit, logger),
+		MemoryLimit:    memoryLimit,
 		Fallback:       c.Scrape.FallbackProtocol.ContentType(),
 		UserAgent:      userAgent,
 		TLS:            tlsConfig,
 	})
 	timeout := time.Duration(c.Scrape.Timeout)
 	return &program{
-		logger: logger, sources: all, client: client, scrapeTimeout: timeout,
+		logger: logger, sources: all, client: client, scrapeTimeout: timeout, memoryLimit: memoryLimit,
 		server: server.New(server.Options{
-			Discovery: all, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers,
+			Discovery: all, Client: client, ScrapeTimeout: timeout, Workers: c.Serve.ServerWorkers, MemoryLimit: memoryLimit,
 			Instance: rand.Text(), Logger: logger, Registry: registry,
 		}),
 	}, nil
@@ -167,12 +169,4 @@ func targetTLS(s config.Scrape) (*tls.Config, error) {
 	}
 	c.RootCAs = roots
 	return c, nil
-}
-
-func newLogger(w io.Writer, l config.Log) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.Level(l.Level)}
-	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
 }

@@ -7,10 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/config"
+	"github.com/canonical/metrics-k8s-proxy/proxy/server"
 )
 
 // scheme is the URL scheme of PORT. The health check uses it too.
@@ -22,23 +26,22 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 	if err != nil {
 		return err
 	}
-	servers := []*http.Server{p.newHTTPServer(p.server.Handler())}
-	listeners := []net.Listener{scrapes}
+	most := boundConnections(s.MaxConnections, p.memoryLimit, maxOpenFiles(), p.logger)
+	all := []served{p.newServed(p.server.Handler(), scrapes, most)}
 	if s.MetricsHTTPPort != 0 {
 		own, err := listen(ctx, "METRICS_HTTP_PORT", s.MetricsHTTPPort)
 		if err != nil {
 			_ = scrapes.Close()
 			return err
 		}
-		servers = append(servers, p.newHTTPServer(p.server.OwnHandler()))
-		listeners = append(listeners, own)
+		all = append(all, p.newServed(p.server.OwnHandler(), own, max(most/8, 1)))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	for i, srv := range servers {
+	for _, one := range all {
 		go func() {
-			if err := srv.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
-				cancel(fmt.Errorf("cannot serve on %s: %w", listeners[i].Addr(), err))
+			if err := one.connections.Serve(one.Server, one.listener); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("cannot serve on %s: %w", one.listener.Addr(), err))
 			}
 		}()
 	}
@@ -46,12 +49,19 @@ func (p *program) serve(ctx context.Context, s config.Serve) error {
 	stopSources := p.runSources(ctx)
 	<-ctx.Done()
 	p.logger.Info("shutting down after the scrapes in flight")
-	err = p.shutdown(servers)
+	err = p.shutdown(all)
 	stopSources()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return err
+}
+
+// surviveSignals makes the process go on when its terminal is closed (SIGHUP), and when nobody
+// reads its stderr any more (SIGPIPE). Programs that it starts are not affected, as they would
+// be by signal.Ignore.
+func surviveSignals() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 }
 
 // runSources runs the sources until ctx ends or stop is called. stop waits up to 500 ms for
@@ -73,15 +83,44 @@ func (p *program) runSources(ctx context.Context) (stop func()) {
 	}
 }
 
+// served is a listener, what serves it, and the bound of its connections.
+type served struct {
+	*http.Server
+	listener    net.Listener
+	connections *server.Connections
+}
+
+func (p *program) newServed(h http.Handler, l net.Listener, connections int) served {
+	return served{p.newHTTPServer(h), l, p.server.NewConnections(connections)}
+}
+
 func (p *program) newHTTPServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
+	return &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)}
+}
+
+// memoryPerConnection is the memory of the process for each connection. A connection takes up to
+// a third of that, for the header of a request.
+const memoryPerConnection = 512 << 10
+
+// boundConnections returns the maximum number of connections to PORT, within the memory limit
+// and the number of files that the process may open; 0 = no limit. A few more connections are
+// accepted for probes, and an eighth more on METRICS_HTTP_PORT. Targets need connections too.
+func boundConnections(configured int, memoryLimit int64, files uint64, logger *slog.Logger) int {
+	bound := configured
+	if memoryLimit > 0 {
+		bound = int(min(int64(bound), memoryLimit/memoryPerConnection))
 	}
+	if files > 0 {
+		bound = int(min(uint64(bound), files/6))
+	}
+	if bound < configured {
+		logger.Info("fewer connections are accepted", "max_connections", max(bound, 1), "configured", configured, "memory_limit", memoryLimit, "open_files", files)
+	}
+	return max(bound, 1)
 }
 
 // shutdown waits for the scrapes in flight, whose deadlines bound the wait.
-func (p *program) shutdown(servers []*http.Server) error {
+func (p *program) shutdown(servers []served) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.scrapeTimeout+15*time.Second)
 	defer cancel()
 	var errs []error

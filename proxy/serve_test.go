@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -241,5 +243,27 @@ func TestScrapeOnceWithoutAPI(t *testing.T) {
 	err := run(t.Context(), []string{"scrape"}, environ, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "pods of all namespaces are not known yet") {
 		t.Errorf("got error %v", err)
+	}
+}
+
+func TestBoundConnections(t *testing.T) {
+	for _, tt := range []struct {
+		configured int
+		memory     int64
+		files      uint64
+		want       int
+	}{
+		{512, 0, 0, 512},
+		{512, 256 << 20, 1 << 20, 512},
+		{512, 64 << 20, 1 << 20, 128},
+		{100, 64 << 20, 1 << 20, 100},
+		{512, 32 << 20, 0, 64},
+		{512, 0, 64, 10},
+		{512, 0, 3, 1},
+		{512, 0, math.MaxUint64, 512}, // unlimited
+	} {
+		if got := boundConnections(tt.configured, tt.memory, tt.files, slog.New(slog.DiscardHandler)); got != tt.want {
+			t.Errorf("%+v: got %d", tt, got)
+		}
 	}
 }

@@ -63,6 +63,7 @@ type Serve struct {
 	Port            int `env:"PORT" envDefault:"15090" rule:"a TCP port, 1 to 65535" help:"port of /metrics and the health endpoints"`
 	MetricsHTTPPort int `env:"METRICS_HTTP_PORT" envDefault:"5055" rule:"a TCP port other than PORT, 1 to 65535, or 0 for none" help:"port of the proxy's own metrics; 0 = none"`
 	ServerWorkers   int `env:"SERVER_WORKERS" envDefault:"8" rule:"a whole number, 0 to 1000000" help:"scrapes served concurrently; the others wait; values below 8 count as 8"`
+	MaxConnections  int `env:"MAX_CONNECTIONS" envDefault:"512" rule:"a whole number, 1 to 1000000" help:"connections to PORT; at the limit the one that is idle for longest is closed; at most two per MiB of MEMORY_LIMIT, and a sixth of the files that the process may open; METRICS_HTTP_PORT accepts an eighth as many"`
 }
 
 // Log configures what is logged, and in which format.
@@ -150,6 +151,9 @@ func (s Serve) check() []problem {
 	}
 	if s.MetricsHTTPPort == s.Port && s.Port != 0 {
 		problems = append(problems, problem{"METRICS_HTTP_PORT", fmt.Errorf("PORT is also %d", s.Port)})
+	}
+	if s.MaxConnections < 1 || s.MaxConnections > maxPlaces {
+		problems = append(problems, problem{"MAX_CONNECTIONS", nil})
 	}
 	if s.ServerWorkers < 0 || s.ServerWorkers > maxPlaces {
 		problems = append(problems, problem{"SERVER_WORKERS", nil})

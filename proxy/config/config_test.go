@@ -37,7 +37,7 @@ func TestDefaults(t *testing.T) {
 		if got, want := c.Scrape, (Scrape{Timeout: Duration(9 * time.Second), ConnectTimeout: Duration(2 * time.Second), BodySizeLimit: 32 << 20, MemoryLimit: AutoMemoryLimit}); got != want {
 			t.Errorf("Scrape is %+v, want %+v", got, want)
 		}
-		if got, want := c.Serve, (Serve{Port: 15090, MetricsHTTPPort: 5055, ServerWorkers: 8}); got != want {
+		if got, want := c.Serve, (Serve{Port: 15090, MetricsHTTPPort: 5055, ServerWorkers: 8, MaxConnections: 512}); got != want {
 			t.Errorf("Serve is %+v, want %+v", got, want)
 		}
 		if got, want := c.Log, (Log{Level: Level(slog.LevelInfo), Format: "logfmt"}); got != want {
@@ -114,6 +114,8 @@ func TestGood(t *testing.T) {
 		{"SAMPLE_LIMIT", "5000", samples, int64(5000)},
 		{"SAMPLE_LIMIT", "3000000000", samples, int64(3000000000)},
 		{"SAMPLE_LIMIT", "1000000000000", samples, int64(1000000000000)},
+		{"MAX_CONNECTIONS", "1", func(c Config) any { return c.Serve.MaxConnections }, 1},
+		{"MAX_CONNECTIONS", "1000000", func(c Config) any { return c.Serve.MaxConnections }, 1000000},
 		{"SERVER_WORKERS", "0", func(c Config) any { return c.Serve.ServerWorkers }, 0},
 		{"SERVER_WORKERS", "1000000", func(c Config) any { return c.Serve.ServerWorkers }, 1000000},
 		{"FALLBACK_SCRAPE_PROTOCOL", "PrometheusText0.0.4", fallback, "text/plain; version=0.0.4"},
@@ -195,6 +197,9 @@ func TestBad(t *testing.T) {
 		{"MAX_IN_FLIGHT", "1.5", ""},
 		{"MAX_IN_FLIGHT", "1000001", ""},
 		{"MAX_IN_FLIGHT", "9223372036854775807", ""},
+		{"MAX_CONNECTIONS", "0", ""},
+		{"MAX_CONNECTIONS", "1000001", ""},
+		{"MAX_CONNECTIONS", "many", ""},
 		{"SAMPLE_LIMIT", "-1", ""},
 		{"SAMPLE_LIMIT", "1000000000001", ""},
 		{"SAMPLE_LIMIT", "9223372036854775807", ""},

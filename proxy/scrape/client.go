@@ -22,6 +22,7 @@ import (
 type Options struct {
 	ConnectTimeout time.Duration
 	MaxInFlight    int    // targets scraped concurrently; 0 = all
+	MaxConnections int    // to targets, because of open files; lowers MaxInFlight, and the connections kept open; 0 = no limit
 	Workers        int    // bodies read concurrently; 0 = 8 per core; values below 8 count as 8
 	BodySizeLimit  int64  // maximum bytes of a body, both as received and decoded
 	SampleLimit    int    // maximum samples per target; 0 = none
@@ -45,10 +46,15 @@ type Client struct {
 func New(opts Options) *Client {
 	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers, opts.MemoryLimit))}
 	c.memory = newMemory(opts.MemoryLimit, cap(c.reading), c.reader)
+	transport := NewTransport(TransportOptions{ConnectTimeout: opts.ConnectTimeout, TLS: opts.TLS})
+	if most := opts.MaxConnections; most > 0 {
+		transport.MaxIdleConns = max(most/3, 1)
+		opts.MaxInFlight = min(cmp.Or(opts.MaxInFlight, most), max(most-most/3, 1))
+	}
 	if opts.MaxInFlight > 0 {
 		c.inFlight = make(chan struct{}, opts.MaxInFlight)
 	}
-	c.defaults = target.Profile{Transport: NewTransport(TransportOptions{ConnectTimeout: opts.ConnectTimeout, TLS: opts.TLS}), BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
+	c.defaults = target.Profile{Transport: transport, BodySizeLimit: opts.BodySizeLimit, SampleLimit: opts.SampleLimit}
 	return c
 }
 
@@ -158,6 +164,17 @@ func (a Answer) Release() {
 	a.ledger.close()
 }
 
+// Held returns how many bytes of memory the answer keeps until Release, as far as MEMORY_LIMIT
+// counts them.
+func (a Answer) Held() int64 {
+	if a.ledger == nil {
+		return 0
+	}
+	a.ledger.memory.mu.Lock()
+	defer a.ledger.memory.mu.Unlock()
+	return a.ledger.sum
+}
+
 // Deadline returns the time until which to wait for targets, given the number of bytes
 // received from all of them so far. With more bytes, it must not return a later time.
 type Deadline func(bytes int64) time.Time
@@ -170,6 +187,10 @@ type Request struct {
 	Format   exposition.Format // of the merged exposition
 	Deadline Deadline
 	Via      []string // proxy instances that the scrape has passed through: see ViaHeader
+
+	// Visit is called before a target is scraped, and the function that it returns afterwards.
+	// Both may be called concurrently. May be nil.
+	Visit func(*target.Target) (leave func())
 }
 
 // Gather scrapes all targets concurrently and merges their responses in the requested format.
@@ -193,6 +214,9 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
+			if req.Visit != nil {
+				defer req.Visit(t)()
+			}
 			result := c.scrape(ctx, t, req.Format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
 			bytes.Add(result.Outcome.Bytes)
 			ledger.store(i, result)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +22,9 @@ const (
 // histories holds the state that a route keeps between scrapes. The zero value is ready to use.
 // Safe for concurrent use.
 type histories struct {
-	mu         sync.Mutex // guards the fields below
+	mu         sync.Mutex // guards selections
 	selections map[string]*history
-	refusals   map[string]time.Time // the last time of each: see isNewRefusal
+	refusals   news
 }
 
 // of returns the history of a selection, which it creates if necessary. If there is too much
@@ -34,7 +35,7 @@ func (h *histories) of(selection string) *history {
 	defer h.mu.Unlock()
 	known := h.selections[selection]
 	if known == nil {
-		known = &history{conflicts: map[exposition.Format]map[conflict]bool{}}
+		known = &history{waitTimes: map[netip.Addr]waitTime{}, conflicts: map[exposition.Format][]uint64{}}
 		if h.selections == nil {
 			h.selections = map[string]*history{}
 		}
@@ -71,12 +72,13 @@ func (h *histories) evict(inUse string) {
 // log only changes, and to derive the deadline of targets from the recent write time.
 type history struct {
 	usedAt    time.Time    // guarded by histories.mu
-	writeTime atomic.Int64 // nanoseconds that it took to merge and write recent responses
+	writeTime atomic.Int64 // nanoseconds that it took to merge and write recent responses, without waiting for clients
 	size      atomic.Int64 // number of outcomes
 
-	mu        sync.Mutex                              // guards the fields below
-	outcomes  map[string]outcome                      // of the last scrape, by target ID; nil before the first
-	conflicts map[exposition.Format]map[conflict]bool // of the last scrape in each format; there are few formats
+	mu        sync.Mutex                     // guards the fields below
+	waitTimes map[netip.Addr]waitTime        // for clients to read recent responses, by client
+	outcomes  map[string]outcome             // of the last scrape, by target ID; nil before the first
+	conflicts map[exposition.Format][]uint64 // of the last scrape in each format, see conflictHashes; there are few formats
 }
 
 // outcome is the outcome of one target in the last scrape. It is a copy that does not keep
@@ -117,7 +119,7 @@ func outcomesOf(results []scrape.Result) map[string]outcome {
 
 // replace stores the outcomes and conflicts of a scrape in a format. It returns the previous
 // outcomes, and the previous conflicts in that format.
-func (h *history) replace(outcomes map[string]outcome, format exposition.Format, conflicts map[conflict]bool) (map[string]outcome, map[conflict]bool) {
+func (h *history) replace(outcomes map[string]outcome, format exposition.Format, conflicts []uint64) (map[string]outcome, []uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	outcomesBefore, conflictsBefore := h.outcomes, h.conflicts[format]
@@ -142,9 +144,44 @@ func (h *history) counts() (up, down int, ok bool) {
 	return up, down, h.outcomes != nil
 }
 
-// recordWriteTime updates the recent time to merge and write. It follows an increase
-// immediately and a decrease gradually.
-func (h *history) recordWriteTime(d time.Duration) {
-	before := time.Duration(h.writeTime.Load())
-	h.writeTime.Store(int64(max(d, (before+d)/2)))
+// waitTime is how long the proxy waited for a client to read recent responses.
+type waitTime struct {
+	time.Duration
+	at time.Time // of the last response
 }
+
+// maxClients is the maximum number of clients whose waitTime is known.
+const maxClients = 32
+
+// recentWriteTime returns the expected time to merge and write a response, and for this client
+// to read it.
+func (h *history) recentWriteTime(client netip.Addr) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Duration(h.writeTime.Load()) + h.waitTimes[client].Duration
+}
+
+// recordWriteTime updates the recent time to merge and write.
+func (h *history) recordWriteTime(d time.Duration) {
+	h.writeTime.Store(int64(recent(time.Duration(h.writeTime.Load()), d)))
+}
+
+// recordWaitTime updates the recent time to wait for a client.
+func (h *history) recordWaitTime(client netip.Addr, d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before, known := h.waitTimes[client]
+	if !known && len(h.waitTimes) >= maxClients {
+		oldest := client
+		for other, w := range h.waitTimes {
+			if oldest == client || w.at.Before(h.waitTimes[oldest].at) {
+				oldest = other
+			}
+		}
+		delete(h.waitTimes, oldest)
+	}
+	h.waitTimes[client] = waitTime{recent(before.Duration, d), time.Now()}
+}
+
+// recent follows an increase immediately and a decrease gradually.
+func recent(before, d time.Duration) time.Duration { return max(d, (before+d)/2) }

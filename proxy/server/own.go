@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,8 @@ type metrics struct {
 	scrapeDuration prometheus.Histogram
 	scrapeBytes    prometheus.Counter
 	mergeDuration  prometheus.Histogram
+	connections    prometheus.Gauge
+	closed         *prometheus.CounterVec // by reason
 }
 
 func newMetrics(r prometheus.Registerer, d discovery) metrics {
@@ -43,13 +46,15 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 		targetBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_target_bytes_total", Help: "Bytes read of the response bodies of targets, decoded."}),
 		samples:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "metrics_proxy_samples", Help: "Samples of targets in the last response."}),
 		conflicts:      counter("conflicts_total", "Conflicts that the merge resolved, by kind: families written as untyped (type), labels renamed (label), and samples dropped because they are duplicates (duplicate), another up of the target (up), or have a timestamp that the response format cannot carry (timestamp).", "kind"),
-		scrapes:        counter("scrapes_total", "Scrapes of this proxy, by outcome: complete response (whole), aborted by the client (broken), refused because of too many concurrent scrapes (refused), refused because the scrape is in a loop (loop), or refused before the pods are known (not_ready).", "outcome"),
+		scrapes:        counter("scrapes_total", "Scrapes of this proxy, by outcome: complete response (whole), aborted by the client (broken), cut because its client reads slowly (slow), refused because of too many concurrent scrapes (refused), because the scrape is in a loop (loop), because its timeout is under 50 ms (bad_timeout), or before the pods are known (not_ready).", "outcome"),
 		scrapeDuration: histogram("scrape_duration_seconds", "Duration of scrapes of this proxy, from the request to the end of the response."),
 		scrapeBytes:    prometheus.NewCounter(prometheus.CounterOpts{Name: "metrics_proxy_scrape_bytes_total", Help: "Bytes of responses written, before compression."}),
+		connections:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "metrics_proxy_connections", Help: "Open connections of clients."}),
+		closed:         counter("connections_closed_total", "Connections of clients closed because of MAX_CONNECTIONS, by reason: idle for longest (idle), or new while all others were in use (refused).", "reason"),
 		mergeDuration:  histogram("merge_duration_seconds", "Time to merge the responses of all targets, without writing the result."),
 	}
 	r.MustRegister(
-		m.outcomes, m.targetDuration, m.targetBytes, m.samples, m.conflicts, m.scrapes, m.scrapeDuration, m.scrapeBytes, m.mergeDuration,
+		m.outcomes, m.targetDuration, m.targetBytes, m.samples, m.conflicts, m.scrapes, m.scrapeDuration, m.scrapeBytes, m.mergeDuration, m.connections, m.closed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		gauge("discovery_targets", "Number of discovered targets.", func() float64 { return float64(len(d.Targets())) }),
 		gauge("discovery_ready", "1 if the first list of pods is complete, 0 otherwise.", func() float64 {
@@ -65,7 +70,10 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 	for _, kind := range exposition.ConflictKinds() {
 		m.conflicts.WithLabelValues(string(kind))
 	}
-	for _, outcome := range []string{"whole", "broken", "refused", "loop", "not_ready"} {
+	for _, reason := range []string{"idle", "refused"} {
+		m.closed.WithLabelValues(reason)
+	}
+	for _, outcome := range []string{"whole", "broken", "slow", "refused", "loop", "bad_timeout", "not_ready"} {
 		m.scrapes.WithLabelValues(outcome)
 	}
 	return m
@@ -92,7 +100,10 @@ func (m *metrics) gathered(answer scrape.Answer) {
 // served counts a response. err is the error of writing it, if any.
 func (m *metrics) served(start time.Time, written int64, err error) {
 	outcome := "whole"
-	if err != nil {
+	switch {
+	case errors.Is(err, errSlowClient):
+		outcome = "slow"
+	case err != nil:
 		outcome = "broken"
 	}
 	m.scrapes.WithLabelValues(outcome).Inc()

@@ -37,7 +37,7 @@ func counted(t *testing.T, s *Server) map[string]float64 {
 }
 
 // scrapeOutcomes are the possible outcomes of a scrape of the proxy.
-var scrapeOutcomes = []string{"whole", "broken", "refused", "loop", "not_ready"}
+var scrapeOutcomes = []string{"whole", "broken", "slow", "refused", "loop", "bad_timeout", "not_ready"}
 
 // wantScrapes checks the number of scrapes counted by outcome. A missing outcome means 0.
 func wantScrapes(t *testing.T, s *Server, want map[string]float64) {
@@ -94,6 +94,7 @@ func TestSeriesFromTheStart(t *testing.T) {
 		"metrics_proxy_target_scrape_duration_seconds", "metrics_proxy_target_bytes_total",
 		"metrics_proxy_samples", "metrics_proxy_scrape_duration_seconds", "metrics_proxy_scrape_bytes_total", "metrics_proxy_merge_duration_seconds",
 		"metrics_proxy_discovery_targets", "metrics_proxy_discovery_ready",
+		"metrics_proxy_connections", "metrics_proxy_connections_closed_total idle", "metrics_proxy_connections_closed_total refused",
 	)
 	got := counted(t, s)
 	for _, series := range want {

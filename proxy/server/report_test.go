@@ -252,3 +252,45 @@ func (h *whileLogging) Handle(ctx context.Context, r slog.Record) error {
 func (h *whileLogging) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &whileLogging{h.Handler.WithAttrs(attrs), h.check}
 }
+
+// TestManyConflicts checks that what is kept of conflicts does not depend on the length and
+// number of family names, that known conflicts are not logged again, and that the conflicts of
+// other targets are among the ones that are kept although a target has very many.
+func TestManyConflicts(t *testing.T) {
+	s, _, log := newServer(t)
+	conflicts := func(n int, name string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "%s%d{pod=\"x\"} 1\n", name, i)
+		}
+		return b.String()
+	}
+	h := metricsHistory(s)
+	for i, body := range []string{conflicts(3, "a"+strings.Repeat("x", 300_000)), conflicts(3, "b"+strings.Repeat("x", 300_000))} {
+		s.report(h, merged(t, exposition.Format{}, body), exposition.Format{})
+		if got := len(log.take()); got != 3 {
+			t.Errorf("long names %d: logged %d lines, want 3", i, got)
+		}
+	}
+	many := conflicts(3*maxConflicts, "many")
+	for i, want := range []int{maxLines + 1, 0, 0} {
+		s.report(h, merged(t, exposition.Format{}, many), exposition.Format{})
+		if got := len(log.take()); got != want {
+			t.Errorf("many names, scrape %d: logged %d lines, want %d", i, got, want)
+		}
+		if got := h.conflicts[exposition.Format{}]; len(got) != maxConflicts || !slices.IsSorted(got) {
+			t.Errorf("%d conflicts are kept, want %d", len(got), maxConflicts)
+		}
+	}
+	// About a third of the names of another target are kept.
+	hashes, kept := s.conflictHashes(merged(t, exposition.Format{}, many, conflicts(1000, "zz")))
+	others := 0
+	for _, hash := range hashes[len(hashes)-1000:] {
+		if _, ok := slices.BinarySearch(kept, hash); ok {
+			others++
+		}
+	}
+	if others < 100 {
+		t.Errorf("%d conflicts of the last target are kept of 1000", others)
+	}
+}

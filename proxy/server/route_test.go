@@ -176,8 +176,8 @@ func TestManyRefusals(t *testing.T) {
 		get(t, handler, fmt.Sprintf("/first?name=%d%s", i, strings.Repeat("x", 10_000)), nil)
 	}
 	lines := log.take()
-	if len(lines) != maxRefusals || len(h.refusals) != maxRefusals {
-		t.Errorf("%d lines were logged and %d refusals are kept, want %d", len(lines), len(h.refusals), maxRefusals)
+	if len(lines) != maxNews || len(h.refusals.last) != maxNews {
+		t.Errorf("%d lines were logged and %d refusals are kept, want %d", len(lines), len(h.refusals.last), maxNews)
 	}
 	for _, line := range lines {
 		if len(line) > 600 {

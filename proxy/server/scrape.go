@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"math"
 	"net/http"
 	"slices"
@@ -28,9 +30,12 @@ const maxReadTime = 10 * time.Second
 // client to read it, until a response has been measured: 100 MB/s.
 const assumedWriteTime = 10 * time.Nanosecond
 
+// minTimeout is the smallest timeout of a client. Within less, targets fail that are not slow.
+const minTimeout = 50 * time.Millisecond
+
 // scrape scrapes the targets and writes the merged exposition. Every route that scrapes calls
-// it. It writes nothing before all outcomes are known. It returns either nil or, before the
-// targets are scraped, a refusal.
+// it. It writes nothing before all outcomes are known. It returns either nil or, before
+// anything is written, a refusal.
 func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() []*target.Target, h *history) *refusal {
 	via := r.Header.Values(scrape.ViaHeader)
 	if slices.Contains(via, s.opts.Instance) || len(via) >= maxHops {
@@ -38,49 +43,67 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() [
 	}
 	start := time.Now()
 	client := clientTimeout(r)
-	recent := time.Duration(h.writeTime.Load())
+	if client < minTimeout {
+		return &refusal{http.StatusBadRequest, "bad_timeout", timeoutHeader + " is too small: expected at least 0.05 seconds"}
+	}
+	from := clientAddr(r)
+	recent := h.recentWriteTime(from)
 	deadline := func(bytes int64) time.Time {
 		return start.Add(budget(client, s.opts.ScrapeTimeout, max(recent, time.Duration(bytes)*assumedWriteTime)))
 	}
 	// A scrape that waits longer than half of its time would leave its targets too little
 	// time, and report them as down.
-	if !s.acquireSlot(r, time.Until(deadline(0))/2) {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Until(deadline(0))/2)
+	leave, refused := s.admit(ctx, from, targets())
+	cancel()
+	if refused != nil {
 		if s.abandoned(r, start) {
 			return nil
 		}
-		return &refusal{http.StatusServiceUnavailable, "refused", "too many concurrent scrapes: SERVER_WORKERS limits them"}
+		return refused
 	}
-	defer func() { <-s.slots }()
-	format := exposition.Negotiate(list(r, "Accept"))
+	defer leave()
+	s.writers.cutSlow()
+	format := exposition.Negotiate(listHeader(r, "Accept"))
 	answer := s.opts.Client.Gather(r.Context(), scrape.Request{
 		Targets: targets, Format: format, Deadline: deadline, Via: append(slices.Clip(via), s.opts.Instance),
+		Visit: func(t *target.Target) func() { return s.nesting.visit(from, t) },
 	})
 	defer answer.Release()
 	if s.abandoned(r, start) {
 		return nil // the outcomes are not valid, because the scrape was canceled
 	}
-	s.report(h, answer, format)
-	gathered := time.Now()
-	_ = http.NewResponseController(w).SetWriteDeadline(start.Add(min(client, s.opts.ScrapeTimeout+maxReadTime)))
-	w.Header().Set("Content-Type", format.ContentType())
-	written, err := s.encoders.writeEncoded(w, list(r, "Accept-Encoding"), answer.WriteTo)
-	if client != noTimeout { // otherwise the time that the client may take is unknown
-		h.recordWriteTime(min(time.Since(gathered)+answer.MergeTime, client/2))
+	if time.Since(start) >= client { // nobody waits for the outcomes any more
+		return &refusal{http.StatusServiceUnavailable, "broken", "the timeout of the client passed before the responses of the targets were merged"}
 	}
+	leave()
+	s.report(h, answer, format)
+	_ = http.NewResponseController(w).SetWriteDeadline(start.Add(min(client, s.opts.ScrapeTimeout+maxReadTime)))
+	written, err := s.respond(w, r, answer, format, func(own, waited time.Duration) {
+		h.recordWriteTime(min(own, client/2))
+		if client != noTimeout { // otherwise the time that the client may take is unknown
+			h.recordWaitTime(from, min(waited, client/2))
+		}
+	})
 	s.metrics.served(start, written, err)
 	s.opts.Logger.Debug("scrape served", "targets", len(answer.Results), "bytes", written, "deadline", deadline(0).Sub(start), "duration", time.Since(start), "err", err)
 	return nil
 }
 
-// acquireSlot waits for a slot for at most timeout, and reports whether it acquired one.
-func (s *Server) acquireSlot(r *http.Request, timeout time.Duration) bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-r.Context().Done():
-	case <-time.After(timeout):
+// respond writes the answer. It calls record with the time that merging and writing took, and
+// with the time that it waited for the client to read. A slow client must not shorten the time
+// that the targets have in the scrapes of others, so the two are learned separately.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, answer scrape.Answer, format exposition.Format, record func(own, waited time.Duration)) (int64, error) {
+	start := time.Now()
+	w.Header().Set("Content-Type", format.ContentType())
+	out := s.writers.begin(w, answer.Held())
+	written, err := s.encoders.writeEncoded(out, listHeader(r, "Accept-Encoding"), answer.WriteTo)
+	waited := out.end()
+	record(time.Since(start)-waited+answer.MergeTime, waited)
+	if errors.Is(err, errSlowClient) && s.news.isNews(err.Error()) {
+		s.opts.Logger.Warn("response cut: its client reads slowly, and others need the memory", "client", r.RemoteAddr, "bytes", written)
 	}
-	return false
+	return written, err
 }
 
 // abandoned reports whether the client has gone away. If so, it counts and logs that.
@@ -93,8 +116,8 @@ func (s *Server) abandoned(r *http.Request, start time.Time) bool {
 	return true
 }
 
-// list returns the value of a list header, which may be sent in several lines.
-func list(r *http.Request, header string) string {
+// listHeader returns the value of a list header, which may be sent in several lines.
+func listHeader(r *http.Request, header string) string {
 	return strings.Join(r.Header.Values(header), ",")
 }
 

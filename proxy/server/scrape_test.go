@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -125,8 +126,8 @@ func malformed() *target.Target {
 	return &target.Target{ID: "a", Namespace: "ns", Pod: "a", Problem: &target.Problem{Reason: target.Annotation, Err: errors.New("malformed")}}
 }
 
-// TestWriteTimeIsRecorded checks that the time that a client takes to read is recorded if the
-// client sends a timeout, and is capped at half of the timeout.
+// TestWriteTimeIsRecorded checks that the time that a client takes to read is recorded for this
+// client if it sends a timeout, and is capped at half of the timeout.
 func TestWriteTimeIsRecorded(t *testing.T) {
 	for _, tt := range []struct {
 		header     string
@@ -137,9 +138,13 @@ func TestWriteTimeIsRecorded(t *testing.T) {
 		t.Run(tt.header+" "+tt.took.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _, _ := newServer(t, malformed())
-				serveMetrics(s, &slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: tt.took}, request(t, tt.header))
-				if got := time.Duration(metricsHistory(s).writeTime.Load()); got != tt.want {
+				client := request(t, tt.header)
+				serveMetrics(s, &slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: tt.took}, client)
+				if got := metricsHistory(s).recentWriteTime(clientAddr(client)); got != tt.want {
 					t.Errorf("got write time %s, want %s", got, tt.want)
+				}
+				if got := metricsHistory(s).recentWriteTime(netip.MustParseAddr("10.0.0.1")); got != 0 {
+					t.Errorf("got write time %s for another client, want 0", got)
 				}
 			})
 		})
@@ -177,7 +182,7 @@ func TestTargetsAfterTheWait(t *testing.T) {
 			s.slots <- struct{}{}
 		}
 		time.AfterFunc(time.Second, func() {
-			d.targets = []*target.Target{malformed()}
+			d.setTargets(malformed())
 			<-s.slots
 		})
 		if w := get(t, s.Handler(), "/metrics", nil); !strings.Contains(w.Body.String(), "up 0\n") {

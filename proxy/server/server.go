@@ -3,8 +3,10 @@
 package server
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +37,7 @@ type Options struct {
 	Guard         func(http.Handler) http.Handler // wraps each route that scrapes, but no probe; nil = none
 	ScrapeTimeout time.Duration                   // maximum time for the targets of one scrape
 	Workers       int                             // scrapes served concurrently; values below 8 count as 8
+	MemoryLimit   int64                           // of the process, in bytes; 0 = none
 	Instance      string                          // ID in scrape.ViaHeader, unique to this process
 	Logger        *slog.Logger
 	Registry      *prometheus.Registry // registry of the proxy's own metrics
@@ -45,16 +48,30 @@ type Server struct {
 	opts     Options
 	routes   []*route
 	metrics  metrics
-	slots    chan struct{} // one element for each scrape in progress
+	slots    chan struct{} // one element for each scrape in progress, until its answer is merged
 	encoders encoders
+	writers  *writers
+	nesting  *nesting
+	waiting  waiting
+	news     news
+	seed     maphash.Seed // of the hashes of conflicts
+
+	slotsOfTargets chan struct{} // one element for each of them from the address of a target
 }
 
 // New creates a server and registers its metrics.
 func New(opts Options) *Server {
+	workers := max(opts.Workers, 8)
 	s := &Server{
 		opts:    opts,
 		metrics: newMetrics(opts.Registry, opts.Discovery),
-		slots:   make(chan struct{}, max(opts.Workers, 8)),
+		slots:   make(chan struct{}, workers),
+		writers: &writers{most: 4 * workers, memory: opts.MemoryLimit / 4, all: map[*response]struct{}{}},
+		nesting: newNesting(),
+		waiting: waiting{most: 4 * workers, scrapes: map[netip.Addr]int{}},
+		seed:    maphash.MakeSeed(),
+
+		slotsOfTargets: make(chan struct{}, workers/2),
 	}
 	metrics := s.metricsRoute()
 	s.routes = []*route{metrics, healthyRoute(), s.readyRoute(&metrics.histories)}

@@ -22,15 +22,27 @@ import (
 
 // fakeDiscovery has fixed targets and errors.
 type fakeDiscovery struct {
+	mu      sync.Mutex // guards targets if they change during a scrape
 	targets []*target.Target
 	problem error // of Ready and Known
 	delay   error // of Current
 }
 
-func (f *fakeDiscovery) Targets() []*target.Target { return f.targets }
-func (f *fakeDiscovery) Ready() error              { return f.problem }
-func (f *fakeDiscovery) Known() error              { return f.problem }
-func (f *fakeDiscovery) Current() error            { return f.delay }
+func (f *fakeDiscovery) Ready() error   { return f.problem }
+func (f *fakeDiscovery) Known() error   { return f.problem }
+func (f *fakeDiscovery) Current() error { return f.delay }
+
+func (f *fakeDiscovery) Targets() []*target.Target {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.targets
+}
+
+func (f *fakeDiscovery) setTargets(targets ...*target.Target) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.targets = targets
+}
 
 // newServer creates a server for targets. It also returns their discovery and the log.
 func newServer(t *testing.T, targets ...*target.Target) (*Server, *fakeDiscovery, *logged) {
