@@ -345,26 +345,33 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// reloads returns a change of Options after which the configuration that is loaded at the start
+// has no token. Later it has this host and the token, or cannot be loaded if broken is not nil.
+// The fake guards token and broken.
+func (f *fakeAPI) reloads(host string, token *string, broken *error) func(*Options) {
+	return func(o *Options) {
+		atStart, isStart := o.Connect, true
+		o.Connect = func() (*kubeapi.Client, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			switch {
+			case isStart:
+				isStart = false
+				return atStart()
+			case *broken != nil:
+				return nil, *broken
+			}
+			return connect(&rest.Config{Host: host, BearerToken: *token, Transport: f.transport})()
+		}
+	}
+}
+
 // TestConfigurationIsReloaded checks that a token that changes after the start is used.
 func TestConfigurationIsReloaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fakeAPI{token: "new"}
 		token, broken := "old", errors.New("cannot be read now")
-		p, log := api.start(t, func(o *Options) {
-			atStart, isStart := o.Connect, true
-			o.Connect = func() (*kubeapi.Client, error) {
-				api.mu.Lock()
-				defer api.mu.Unlock()
-				switch {
-				case isStart:
-					isStart = false
-					return atStart()
-				case broken != nil:
-					return nil, broken
-				}
-				return connect(&rest.Config{Host: "http://elsewhere", BearerToken: token, Transport: api.transport})()
-			}
-		})
+		p, log := api.start(t, api.reloads("http://elsewhere", &token, &broken))
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "Unauthorized") {
@@ -396,21 +403,7 @@ func TestConfigurationIsReloadedBeforeRetry(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					api := fakeAPI{token: "new", supportsWatchList: supportsWatchList}
 					token, broken := "old", errors.New("cannot be read now")
-					p, log := api.start(t, func(o *Options) {
-						atStart, isStart := o.Connect, true
-						o.Connect = func() (*kubeapi.Client, error) {
-							api.mu.Lock()
-							defer api.mu.Unlock()
-							switch {
-							case isStart:
-								isStart = false
-								return atStart()
-							case broken != nil:
-								return nil, broken
-							}
-							return connect(&rest.Config{Host: "http://api", BearerToken: token, Transport: api.transport})()
-						}
-					})
+					p, log := api.start(t, api.reloads("http://api", &token, &broken))
 					time.Sleep(5*time.Minute + time.Duration(phase)*time.Second)
 					synctest.Wait()
 					if lines := log.with("level=WARN", "cannot be read now"); len(lines) != 1 {
