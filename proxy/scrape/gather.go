@@ -1,0 +1,204 @@
+package scrape
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
+// Result is the result of one target.
+type Result struct {
+	Target  *target.Target
+	Outcome target.Outcome
+	part    exposition.Part
+}
+
+// Answer is the merged exposition of all targets, with their results.
+type Answer struct {
+	*exposition.Merged
+	Results   []Result      // in the order of the targets
+	MergeTime time.Duration // duration of the merge, without writing
+	ledger    *ledger
+}
+
+// Release releases the memory of the bodies. Call it once, after the answer is written.
+func (a Answer) Release() {
+	a.Merged.Release()
+	a.ledger.close()
+}
+
+// Held returns how many bytes of memory the answer keeps until Release, as far as MEMORY_LIMIT
+// counts them.
+func (a Answer) Held() int64 {
+	if a.ledger == nil {
+		return 0
+	}
+	a.ledger.memory.mu.Lock()
+	defer a.ledger.memory.mu.Unlock()
+	return a.ledger.sum
+}
+
+// Deadline returns the time until which to wait for targets, given the number of bytes
+// received from all of them so far. With more bytes, it must not return a later time.
+type Deadline func(bytes int64) time.Time
+
+// Request is one scrape of many targets.
+type Request struct {
+	// Targets returns the current targets. It is called before they are scraped and again
+	// after the last response: see Gather.
+	Targets  func() []*target.Target
+	Format   exposition.Format // of the merged exposition
+	Deadline Deadline
+	Via      []string // proxy instances that the scrape has passed through: see ViaHeader
+
+	// Visit is called before a target is scraped, and the function that it returns afterwards.
+	// Both may be called concurrently. May be nil.
+	Visit func(*target.Target) (leave func())
+}
+
+// Gather scrapes all targets concurrently and merges their responses in the requested format.
+// It waits until each target has responded, the deadline has passed or ctx has ended. A
+// target that fails does not affect the samples of others. After the last response, the
+// targets are looked up again. The response of a target whose owner is gone or has another
+// address is dropped, because it may come from another pod. The caller must call Release.
+func (c *Client) Gather(ctx context.Context, req Request) Answer {
+	targets := req.Targets()
+	ctx, cancel := context.WithDeadline(ctx, req.Deadline(0))
+	defer cancel()
+	var bytes atomic.Int64
+	go func() { // ends with ctx
+		for wait(ctx, time.Until(req.Deadline(bytes.Load()))) {
+		}
+		cancel()
+	}()
+	header := c.header(ctx, req)
+	results := make([]Result, len(targets))
+	ledger := c.memory.open(results)
+	var wg sync.WaitGroup
+	for i, t := range targets {
+		wg.Go(func() {
+			if req.Visit != nil {
+				defer req.Visit(t)()
+			}
+			result := c.scrape(ctx, t, req.Format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
+			bytes.Add(result.Outcome.Bytes)
+			ledger.store(i, result)
+		})
+	}
+	wg.Wait()
+	c.memory.tune()
+	results = stillKnown(results, req.Targets())
+	parts := make([]exposition.Part, len(results))
+	for i := range results {
+		parts[i] = results[i].part
+	}
+	start := time.Now()
+	merged := exposition.Merge(req.Format, parts)
+	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start), ledger: ledger}
+}
+
+// stillKnown returns the results of the targets that still have the same address: of the same
+// target or, if the owner declares other targets by now, of its owner. Targets without an owner
+// keep their results.
+func stillKnown(results []Result, known []*target.Target) []Result {
+	if slices.EqualFunc(results, known, func(r Result, t *target.Target) bool { return r.Target == t }) {
+		return results
+	}
+	byID, byOwner := make(map[string]*target.Target, len(known)), make(map[string]*target.Target, len(known))
+	for _, t := range known {
+		byID[t.ID], byOwner[t.Owner] = t, t
+	}
+	var still []Result
+	for _, r := range results {
+		if r.Target.Owner == "" {
+			still = append(still, r)
+			continue
+		}
+		t := byID[r.Target.ID]
+		if t == nil {
+			t = byOwner[r.Target.Owner]
+		}
+		if t == nil || t.Address != r.Target.Address {
+			if r.part.Body != nil {
+				r.part.Body.Release()
+			}
+			continue
+		}
+		if t.Terminating && !r.Target.Terminating { // a failed scrape of it is now expected
+			terminating := *r.Target
+			terminating.Terminating = true
+			r.Target, r.part.HasUp = &terminating, r.part.Up
+		}
+		still = append(still, r)
+	}
+	return still
+}
+
+// wait waits for d, but at most 50 ms, because the deadline may have changed by then. It
+// reports whether to continue waiting.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(min(d, 50*time.Millisecond)):
+		return true
+	}
+}
+
+// scrape scrapes one target. The result has an up sample, unless another target has the same
+// labels, or the target is terminating and the scrape failed.
+func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, header http.Header, reserve func(int64) error) Result {
+	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
+	start := time.Now()
+	var err error
+	if t.Problem != nil {
+		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
+	} else {
+		r.part.Body, r.Outcome.Bytes, err = c.fetchSafely(ctx, t, header, exposition.Options{
+			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, Reserve: reserve,
+		})
+		r.Outcome.Reason = reasonOf(err)
+		switch r.Outcome.Reason {
+		case target.Timeout:
+			err = fmt.Errorf("no complete response by the deadline: %w", err)
+		case target.Incomplete:
+			err = fmt.Errorf("incomplete HTTP response: %w", err)
+		}
+		if err != nil {
+			err = truncatedError{err}
+		}
+	}
+	r.Outcome.Err = err
+	r.Outcome.Duration = time.Since(start)
+	if r.part.Body != nil {
+		r.Outcome.Samples = r.part.Body.Samples()
+	}
+	r.part.Up = err == nil
+	r.part.HasUp = r.part.Up || !t.Terminating && r.Outcome.Reason != target.Identity
+	return r
+}
+
+// drop releases the body and makes the result that of a target with reason memory.
+func (r *Result) drop() {
+	r.part.Body.Release()
+	r.part.Body, r.part.Up, r.part.HasUp = nil, false, !r.Target.Terminating
+	r.Outcome.Reason, r.Outcome.Err, r.Outcome.Samples = target.Memory, errMemory, 0
+}
+
+func render(labels []target.Label) exposition.Labels {
+	converted := make([]exposition.Label, len(labels))
+	for i, l := range labels {
+		converted[i] = exposition.Label(l)
+	}
+	return exposition.NewLabels(converted)
+}
