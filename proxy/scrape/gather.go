@@ -59,8 +59,8 @@ type Request struct {
 	Via      []string // proxy instances that the scrape has passed through: see ViaHeader
 
 	// Visit is called before a target is scraped, and the function that it returns afterwards.
-	// Both may be called concurrently. May be nil.
-	Visit func(*target.Target) (leave func())
+	// The target may respond until the context ends. Both may be called concurrently. May be nil.
+	Visit func(context.Context, *target.Target) (leave func())
 }
 
 // Gather scrapes all targets concurrently and merges their responses in the requested format.
@@ -85,7 +85,7 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	for i, t := range targets {
 		wg.Go(func() {
 			if req.Visit != nil {
-				defer req.Visit(t)()
+				defer req.Visit(ctx, t)()
 			}
 			result := c.scrape(ctx, t, req.Format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
 			bytes.Add(result.Outcome.Bytes)

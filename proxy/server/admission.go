@@ -6,12 +6,17 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
 // maxNested is the maximum number of nested scrapes in progress.
 const maxNested = 2
+
+// parting is the time in which a target that the proxy stopped waiting for notices that, and
+// ends the request to this proxy that it may have made meanwhile.
+const parting = 500 * time.Millisecond
 
 // admit waits until the scrape of a client may start, or ctx ends. It returns a function that
 // gives the place up, which may be called several times, or a refusal.
@@ -86,7 +91,8 @@ func acquire(ctx context.Context, slots chan struct{}) bool {
 // others. There is at most one nested scrape per address, and maxNested in all. A scrape is
 // not nested twice: none starts from the address of a target while a nested scrape scrapes
 // that target. What has to wait does so until the target has responded, which it does soon
-// unless it is waiting for that scrape. Safe for concurrent use.
+// unless it is waiting for that scrape. If the proxy stops waiting for the response, none
+// starts from that target before its requests have ended. Safe for concurrent use.
 type nesting struct {
 	mu      sync.Mutex // guards the fields below
 	visits  map[netip.Addr]visits
@@ -94,8 +100,9 @@ type nesting struct {
 	changed chan struct{}       // closed when one of the above shrinks; nil if nobody waits
 }
 
-// visits is the number of requests to targets with an address.
-type visits struct{ all, nested int }
+// visits is the number of requests to targets with an address, and of those that let no scrape
+// start from there.
+type visits struct{ all, exclusive int }
 
 func newNesting() *nesting {
 	return &nesting{visits: map[netip.Addr]visits{}, sources: map[netip.Addr]bool{}}
@@ -111,7 +118,7 @@ func (n *nesting) enter(ctx context.Context, from netip.Addr) (leave func(), ok 
 		case open.all == 0:
 			n.mu.Unlock()
 			return func() {}, true
-		case open.nested == 0 && !n.sources[from] && len(n.sources) < maxNested:
+		case open.exclusive == 0 && !n.sources[from] && len(n.sources) < maxNested:
 			n.sources[from] = true
 			n.mu.Unlock()
 			return func() { n.update(func() { delete(n.sources, from) }) }, true
@@ -129,29 +136,36 @@ func (n *nesting) enter(ctx context.Context, from netip.Addr) (leave func(), ok 
 	}
 }
 
-// visit records that a scrape from an address requests a target, until leave is called.
-func (n *nesting) visit(from netip.Addr, t *target.Target) (leave func()) {
+// visit records that a scrape from an address requests a target, until leave is called. The
+// target may respond until ctx ends. If it has not, the visit lasts a moment longer.
+func (n *nesting) visit(ctx context.Context, from netip.Addr, t *target.Target) (leave func()) {
 	to := addrOf(t.Address)
 	if !to.IsValid() {
 		return func() {}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	one := visits{all: 1}
+	exclusive := 0
 	if n.sources[from] {
-		one.nested = 1
+		exclusive = 1
 	}
-	open := n.visits[to]
-	n.visits[to] = visits{open.all + one.all, open.nested + one.nested}
+	n.count(to, 1, exclusive)
 	return func() {
-		n.update(func() {
-			open := n.visits[to]
-			if open.all == 1 {
-				delete(n.visits, to)
-				return
-			}
-			n.visits[to] = visits{open.all - one.all, open.nested - one.nested}
-		})
+		if ctx.Err() == nil {
+			n.update(func() { n.count(to, -1, -exclusive) })
+			return
+		}
+		n.update(func() { n.count(to, 0, 1-exclusive) })
+		time.AfterFunc(parting, func() { n.update(func() { n.count(to, -1, -1) }) })
+	}
+}
+
+// count adds to the visits of targets with an address. The caller holds mu.
+func (n *nesting) count(to netip.Addr, all, exclusive int) {
+	open := n.visits[to]
+	n.visits[to] = visits{open.all + all, open.exclusive + exclusive}
+	if n.visits[to].all == 0 {
+		delete(n.visits, to)
 	}
 }
 

@@ -148,12 +148,12 @@ func TestNesting(t *testing.T) {
 		enter(addr(1), true) // it is not being scraped
 		var done []func()
 		for i := range 6 {
-			done = append(done, n.visit(prometheus, pod(i)))
+			done = append(done, n.visit(t.Context(), prometheus, pod(i)))
 		}
 		enter(prometheus, true)
 		nested := enter(addr(1), true)
 		enter(addr(1), false) // one per address
-		inner := n.visit(addr(1), pod(2))
+		inner := n.visit(t.Context(), addr(1), pod(2))
 		enter(addr(2), false) // not within a nested scrape
 		inner()
 		second := enter(addr(2), true)
@@ -165,11 +165,39 @@ func TestNesting(t *testing.T) {
 		for _, end := range append(done[:4], done[5], second, third) {
 			end()
 		}
-		n.visit(prometheus, &target.Target{})() // without an address
+		n.visit(t.Context(), prometheus, &target.Target{})() // without an address
 		if len(n.visits) > 0 || len(n.sources) > 0 {
 			t.Errorf("%v and %v are left", n.visits, n.sources)
 		}
 	})
+}
+
+// TestNestingAfterDeadline checks that no scrape starts from a target that has not responded
+// in time, until the requests that it made meanwhile have ended.
+func TestNestingAfterDeadline(t *testing.T) {
+	for _, nested := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNesting()
+			pod := &target.Target{Address: "10.0.0.1"}
+			from, client := addrOf(pod.Address), netip.MustParseAddr("10.1.0.1")
+			if nested {
+				n.sources[client] = true
+			}
+			visiting, cancel := context.WithCancel(t.Context())
+			leave := n.visit(visiting, client, pod)
+			n.visit(t.Context(), client, pod)() // a response meanwhile
+			cancel()
+			leave()
+			forwarded, cancel := context.WithTimeout(t.Context(), parting-1)
+			defer cancel()
+			if _, ok := n.enter(forwarded, from); ok {
+				t.Errorf("a scrape starts before the target noticed the end of its request (nested: %t)", nested)
+			}
+			if _, ok := n.enter(t.Context(), from); !ok || len(n.visits) > 0 || n.sources[from] {
+				t.Errorf("a later scrape starts: %t, with %v and %v left (nested: %t)", ok, n.visits, n.sources, nested)
+			}
+		})
+	}
 }
 
 // TestPlacesOfTargets checks that clients that are targets leave half of the places to others.

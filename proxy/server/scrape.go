@@ -67,7 +67,7 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() [
 	format := exposition.Negotiate(listHeader(r, "Accept"))
 	answer := s.opts.Client.Gather(r.Context(), scrape.Request{
 		Targets: targets, Format: format, Deadline: deadline, Via: append(slices.Clip(via), s.opts.Instance),
-		Visit: func(t *target.Target) func() { return s.nesting.visit(from, t) },
+		Visit: func(ctx context.Context, t *target.Target) func() { return s.nesting.visit(ctx, from, t) },
 	})
 	defer answer.Release()
 	if s.abandoned(r, start) {
