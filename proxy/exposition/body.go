@@ -44,20 +44,34 @@ type Options struct {
 	Fallback    string          // Content-Type to assume if it is missing or unknown; empty = none
 	Labels      Labels          // of the target, to be added to each sample of the output
 	MaxSamples  int             // 0 = no limit
+	MaxText     int             // bytes of what is rewritten or converted of the body; 0 = no limit
 	Done        <-chan struct{} // reading ends with context.Canceled when it is closed; nil = never
 
-	// Reserve is called by Reader.Read, but not by Read, before it keeps memory for the
-	// body. bytes is the additional memory. If it returns an error, reading ends with
-	// this error. nil = no limit.
+	// Reserve is called before memory is kept for the body. bytes is the additional
+	// memory; it is negative for memory that is no longer kept. If it returns an error,
+	// reading ends with this error. nil = no limit.
 	Reserve func(bytes int64) error
+
+	// Work is called by Reader.Read before the reference engine indexes a body of that many
+	// bytes, which takes up to scratch bytes of memory in addition to what is reserved. It
+	// waits until the work may start. done ends it. nil = no limit.
+	Work func(bytes, scratch int64) (done func(), err error)
 }
 
 func (o *Options) reserve(bytes int64) error {
-	if o.Reserve == nil {
+	if o.Reserve == nil || bytes == 0 {
 		return nil
 	}
-	return o.Reserve(bytes)
+	if err := o.Reserve(bytes); err != nil {
+		return reserveError{err}
+	}
+	return nil
 }
+
+// reserveError is an error of Options.Reserve.
+type reserveError struct{ error }
+
+func (e reserveError) Unwrap() error { return e.error }
 
 // Body is the exposition of one target, checked and indexed. It is immutable until
 // Release, and holds the target's bytes or their packed form.
@@ -102,8 +116,7 @@ func (b *Body) Samples() int { return b.series }
 // Read reads a body to its end, checks it, and indexes it for an output in
 // Options.Format. An empty body is valid, whatever its Content-Type. Read returns the
 // errors of r unchanged, a ContentTypeError, a *SyntaxError, an error that wraps
-// ErrTooManySamples, or context.Canceled if Options.Done was closed. A body over
-// MaxBody is an error too.
+// ErrTooManySamples or ErrTooLarge, or context.Canceled if Options.Done was closed.
 func Read(r io.Reader, opts Options) (*Body, error) {
 	var first [1]byte
 	if _, err := io.ReadFull(r, first[:]); err != nil {
@@ -116,30 +129,36 @@ func Read(r io.Reader, opts Options) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := io.ReadAll(io.MultiReader(bytes.NewReader(first[:]), r))
-	if err != nil {
+	t := &intake{budget: budget{opts: &opts}, in: in}
+	if err := t.add(io.MultiReader(bytes.NewReader(first[:]), r)); err != nil {
 		return nil, err
 	}
-	return index(raw, in, opts)
+	return index(t, opts)
 }
 
 // index checks and indexes a whole body.
-func index(raw []byte, in syntax, opts Options) (*Body, error) {
-	if len(raw) > MaxBody {
-		return nil, fmt.Errorf("body of %d bytes exceeds the maximum of %d bytes", len(raw), MaxBody)
+func index(t *intake, opts Options) (*Body, error) {
+	done, err := t.work()
+	if err != nil {
+		return nil, err
 	}
+	defer done()
+	raw, in := t.raw, t.in
 	if in == protobuf && opts.Format.syntax != protobuf {
-		var err error
-		if raw, err = textOfProtobuf(raw, opts.Format.syntax); err != nil {
+		if raw, err = textOfProtobuf(t.raw, opts); err != nil {
 			return nil, err
 		}
 		in = opts.Format.syntax
+		if err := opts.reserve(-int64(cap(t.raw))); err != nil {
+			return nil, err
+		}
+		t.raw = nil
 	}
 	p := newParser(raw, in, opts)
 	if err := p.parse(); err != nil {
 		return nil, err
 	}
-	return p.body, nil
+	return p.body, p.settle()
 }
 
 // text returns the canonical line or the Metric message of a sample.

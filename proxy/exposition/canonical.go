@@ -14,6 +14,15 @@ func (l *line) appendTo(dst []byte) (text []byte, insert int) {
 	return l.appendTail(dst), insert
 }
 
+// maxSize returns how many bytes appendTo appends at most.
+func (l *line) maxSize() int {
+	size := 2*len(l.name) + len(l.value) + len(l.timestamp) + len(l.exemplar) + len(`{""}   `)
+	for _, p := range l.labels {
+		size += 2*(len(p.name)+len(p.value)) + len(`"="",`)
+	}
+	return size
+}
+
 // appendHead appends name and labels, with quotes around the names that need them, and
 // a blank.
 func (l *line) appendHead(dst []byte) (text []byte, insert int) {

@@ -2,7 +2,7 @@ package exposition
 
 import (
 	"bytes"
-	"cmp"
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -98,30 +98,48 @@ func (p *parser) declareFamilies() {
 // groupMetrics brings the samples of each metric together within their family, as
 // OpenMetrics requires. The order is that of the first samples of the metrics. In most
 // bodies they already are together.
-func (p *parser) groupMetrics() {
+func (p *parser) groupMetrics() error {
+	var order, ranks, starts []int32
 	for i := range p.body.families {
 		f := &p.body.families[i]
-		began := map[uint64]int{} // from a metric to its rank
-		var order []int32
-		isGrouped, last := true, -1
+		began := map[uint64]int32{} // from a metric to its rank
+		order, ranks, starts = order[:0], ranks[:0], starts[:0]
+		isGrouped, last := true, int32(-1)
 		for s := f.first; s >= 0; s = p.body.samples[s].next {
+			if p.checked++; p.checked%doneEvery == 0 && isDone(p.opts.Done) {
+				return context.Canceled
+			}
 			rank, ok := began[p.metrics[s]]
 			if !ok {
-				rank = len(began)
+				rank = int32(len(began))
 				began[p.metrics[s]] = rank
+				starts = append(starts, 0)
 			}
 			isGrouped = isGrouped && rank >= last
 			last = rank
-			order = append(order, s)
+			order, ranks = append(order, s), append(ranks, rank)
+			starts[rank]++ // counts its samples
 		}
-		if isGrouped {
-			continue
+		if !isGrouped {
+			p.body.relink(f, sortedByRank(order, ranks, starts))
 		}
-		slices.SortStableFunc(order, func(a, b int32) int {
-			return cmp.Compare(began[p.metrics[a]], began[p.metrics[b]])
-		})
-		p.body.relink(f, order)
 	}
+	return nil
+}
+
+// sortedByRank sorts samples by their ranks, of which starts has the numbers of samples.
+func sortedByRank(samples, ranks, starts []int32) []int32 {
+	sum := int32(0)
+	for rank, n := range starts {
+		starts[rank] = sum
+		sum += n
+	}
+	sorted := make([]int32, len(samples))
+	for i, rank := range ranks {
+		sorted[starts[rank]] = samples[i]
+		starts[rank]++
+	}
+	return sorted
 }
 
 // relink puts the samples of a family into another order.

@@ -38,20 +38,26 @@ func (p *parser) metadata(keyword string) error {
 	if len(text) > 0 {
 		text = text[1:]
 	}
-	d := p.declarationOf(name)
+	d, err := p.declarationOf(name)
+	if err != nil {
+		return err
+	}
 	if err := p.declare(d, keyword, text); err != nil {
 		return err
 	}
-	return p.declare(d.all, keyword, text)
+	if err := p.declare(d.all, keyword, text); err != nil {
+		return err
+	}
+	return p.keepDeclared(2 * int64(len(text)))
 }
 
 // declarationOf returns the declaration that a metadata line belongs to: that of the
 // lines just before it if they have the same name, otherwise a new one. A body may have
 // two families of one name: in OpenMetrics, every Go program has a gauge and a counter
 // go_memstats_alloc_bytes, each with its own HELP.
-func (p *parser) declarationOf(name []byte) *declaration {
+func (p *parser) declarationOf(name []byte) (*declaration, error) {
 	if d := p.open; d != nil && d.name == string(name) {
-		return d
+		return d, nil
 	}
 	all := p.declared[string(name)]
 	if all == nil {
@@ -59,7 +65,16 @@ func (p *parser) declarationOf(name []byte) *declaration {
 		p.declared[all.name] = all
 	}
 	p.open = &declaration{name: all.name, written: all.written, all: all}
-	return p.open
+	return p.open, p.keepDeclared(2*declarationSize + int64(len(all.name)))
+}
+
+// keepDeclared reserves memory for declarations. A body for protobuf output does not keep
+// them.
+func (p *parser) keepDeclared(bytes int64) error {
+	if p.opts.Format.syntax == protobuf {
+		return nil
+	}
+	return p.keep(bytes)
 }
 
 // inherit fills in a HELP or UNIT that the declaration lacks from other lines of its

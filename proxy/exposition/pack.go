@@ -21,14 +21,18 @@ var errOdd = errors.New("not a plain body")
 
 // packer packs one body at a time.
 type packer struct {
-	parser  // for lines that the shape does not have. Its text is the complete lines in buf
-	catalog *catalog
-	src     io.Reader
-	buf     []byte
-	end     int  // of what was read into buf
-	isLast  bool // src is at its end
-	scratch int  // bytes of buf and ops that are reserved, or need no reservation
-	isFull  bool // the last read filled buf: the body arrives fast
+	parser   // for lines that the shape does not have. Its text is the complete lines in buf
+	catalog  *catalog
+	src      io.Reader
+	buf      []byte
+	end      int   // of what was read into buf
+	taken    int   // bytes of the body before buf
+	isLast   bool  // src is at its end
+	free     int64 // bytes of memory for reading that need no reservation
+	grown    int64 // bytes of memory for reading that are reserved
+	isFull   bool  // the last read filled buf: the body arrives fast
+	comments int   // bytes of comment lines and empty lines
+	written  int   // bytes of what is written differently
 
 	packed      *packed
 	last        *packed // the last body of the target; nil if none is kept
@@ -68,8 +72,8 @@ func (p *packer) begin(c *catalog, pools *pools, src io.Reader, opts Options) {
 	p.parser = parser{in: c.key.in, opts: opts, body: &Body{format: opts.Format, conflicts: map[conflict]int{}}, line: line{labels: p.line.labels}}
 	p.series.seed = c.seed
 	p.catalog, p.src, p.end, p.isLast = c, src, 0, false
-	p.isFull = false
-	p.scratch = max(chunkSize+readSize, cap(p.ops.buf)+cap(p.buf))
+	p.isFull, p.taken, p.grown, p.comments, p.written = false, 0, 0, 0, 0
+	p.free = max(chunkSize+readSize, p.memory())
 	p.packed = &packed{catalog: c, target: maphash.Bytes(c.seed, opts.Labels.text), pools: pools}
 	p.last, p.nextVisit = pools.last.take(p.packed.target), 0
 	p.shape, p.families, p.mayConflict = nil, 0, false
@@ -161,6 +165,13 @@ func (p *packer) more() (bool, error) {
 	return true, nil
 }
 
+// memory returns how many bytes of memory reading takes, in addition to the packed body.
+func (p *packer) memory() int64 {
+	g := &p.grouper
+	return int64(cap(p.ops.buf)+cap(p.buf)+cap(p.seen)) + bytesOf[visit](cap(p.visits)) + bytesOf[idSlot](len(p.extras.slots)) +
+		bytesOf[uint64](cap(p.parts)) + bytesOf[packedLine](cap(g.lines)) + bytesOf[int32](cap(g.ranks)+cap(g.order)+cap(g.starts))
+}
+
 // fill reads the next piece of the body after the rest of the previous one, and moves
 // the text to the start of buf. At the end of the body it adds a line feed where the
 // format allows it to be missing.
@@ -168,13 +179,14 @@ func (p *packer) fill() error {
 	if isDone(p.opts.Done) {
 		return context.Canceled
 	}
-	if grown := cap(p.ops.buf) + cap(p.buf) - p.scratch; grown > 0 {
-		if err := p.opts.reserve(int64(grown)); err != nil {
+	if grown := p.memory() - p.free; grown > p.grown {
+		if err := p.opts.reserve(grown - p.grown); err != nil {
 			return err
 		}
-		p.scratch += grown
+		p.grown = grown
 	}
 	left := copy(p.buf, p.buf[p.pos:p.end])
+	p.taken += p.pos
 	p.pos = 0
 	if left == len(p.buf) || p.isFull && len(p.buf) < readSize {
 		p.buf = slices.Grow(p.buf, len(p.buf))
@@ -193,6 +205,9 @@ func (p *packer) fill() error {
 		}
 	}
 	p.text = p.buf[:whole]
+	if err == nil && p.end > maxLine {
+		err = checkLines(p.buf[:max(whole, p.end)])
+	}
 	return err
 }
 

@@ -5,7 +5,7 @@ import "slices"
 // metricKey identifies a metric among those of the families of a shape.
 type metricKey struct {
 	family int32
-	hash   uint64 // see seriesSet.metricHash
+	hash   uint64 // see hasher.metricHash
 }
 
 // grouper brings the samples of each metric together, one visit at a time. The rank of

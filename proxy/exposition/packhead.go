@@ -2,7 +2,6 @@ package exposition
 
 import (
 	"bytes"
-	"math"
 	"slices"
 )
 
@@ -23,8 +22,11 @@ func (p *packer) enter() error {
 		}
 	}
 	n, err := p.headLength()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case n >= learnSize:
+		return errOdd
 	}
 	key := p.text[p.pos : p.pos+n]
 	if p.shape == nil {
@@ -77,7 +79,7 @@ func metadataName(line []byte) []byte {
 // Empty lines are included only at the beginning of a body.
 func (p *packer) headLength() (int, error) {
 	var name []byte
-	return p.lengthWhile(0, math.MaxInt, func(lines []byte) bool {
+	return p.lengthWhile(0, learnSize, func(lines []byte) bool {
 		if lines[0] == '\n' {
 			return p.shape == nil && name == nil
 		}
@@ -122,8 +124,8 @@ func (p *packer) hasSamples(headLength int) bool {
 // isSample reports whether lines begin with a sample.
 func isSample(lines []byte) bool { return lines[0] != '#' && lines[0] != '\n' }
 
-// learnSize limits, in bytes, the beginning of a family from which its shape is
-// learned. The learner adds later lines.
+// learnSize limits, in bytes, the comment lines of a shape, and the beginning of a family
+// from which its shape is learned. The learner adds later lines.
 const learnSize = 256 << 10
 
 // learn learns the shape of the family that comes next, whose head has that length. It
@@ -158,6 +160,9 @@ func (p *packer) beginVisit(s *shape) error {
 	if p.families += len(s.families); s.isOdd || p.visited[s.number] == p.bodies || p.families > maxFamilies {
 		return errOdd
 	}
+	if err := p.countComments(len(s.head)); err != nil {
+		return err
+	}
 	p.visited[s.number] = p.bodies
 	p.mayConflict = p.mayConflict || s.isContested.Load()
 	p.pos += len(s.head)
@@ -168,6 +173,14 @@ func (p *packer) beginVisit(s *shape) error {
 	p.extras.clear()
 	p.findTrail()
 	p.visits = append(p.visits, visit{s.index, uint32(len(p.packed.chunks)<<placeBits | p.start)})
+	return nil
+}
+
+// countComments counts bytes of lines that are not samples.
+func (p *packer) countComments(bytes int) error {
+	if p.comments += bytes; p.comments > maxComments {
+		return errComments
+	}
 	return nil
 }
 

@@ -25,6 +25,9 @@ func (p *packer) visit() error {
 			if err := p.leaveTrail(); err != nil {
 				return err
 			}
+			if err := p.countComments(1); err != nil {
+				return err
+			}
 			p.ops.noSample(p.text[p.pos : p.pos+1])
 			p.pos++
 			continue
@@ -200,7 +203,7 @@ func (p *packer) takeOther() error {
 		p.pos = start
 		return p.takeKnown(int(i), l.at)
 	}
-	if p.extras.has(id) {
+	if p.extras.has(id) || p.isExcessive() {
 		return errOdd
 	}
 	family := &p.shape.families[name.family]
@@ -213,6 +216,17 @@ func (p *packer) takeOther() error {
 	p.noteUnknown(id, p.series.metricHash(l, p.typ(), family.name), prefix)
 	p.keepOther(name.family, p.text[start:p.pos])
 	return nil
+}
+
+// maxExtras is how many lines that the shape does not have a visit may have. The memory for
+// reading them is in no proportion to their length. The reference engine reads bodies with
+// more of them one at a time: see Options.Work.
+const maxExtras = 1 << 16
+
+// isExcessive reports whether the lines that the shape does not have are more than reading may
+// take memory for.
+func (p *packer) isExcessive() bool {
+	return p.extras.count >= maxExtras || p.opts.MaxText > 0 && p.written > p.opts.MaxText
 }
 
 // noteUnknown notes a line that the shape does not have.
@@ -231,6 +245,7 @@ func (p *packer) keepOther(family int32, raw []byte) {
 		p.ops.extra(int(family), raw, nil, l.insert-l.start)
 	} else {
 		out, insert := l.appendTo(nil)
+		p.written += len(out)
 		p.ops.extra(int(family), raw, append(out, '\n'), insert)
 	}
 	p.body.series++

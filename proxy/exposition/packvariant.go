@@ -35,7 +35,7 @@ func (p *packer) takeVariant(i int) (bool, error) {
 		}
 		return true, p.takeKnown(int(known), p.pos+length)
 	}
-	if p.extras.has(id) {
+	if p.extras.has(id) || p.isExcessive() {
 		return false, nil
 	}
 	raw, out, err := p.tail(p.pos + length)
@@ -137,7 +137,7 @@ func isPlainValue(value []byte) bool {
 	return isASCII || utf8.Valid(value)
 }
 
-// identify returns what seriesSet.identity and metricHash would return for a line with
+// identify returns what hasher.identity and metricHash would return for a line with
 // the values of p.replaced.
 func (p *packer) identify(line *shapeLine) (id, metric uint64) {
 	id, metric = line.identity, line.metricHash

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
@@ -17,28 +18,35 @@ type parser struct {
 	body *Body
 	opts Options
 
-	line       line
-	byName     map[string]int32        // from the key of a family to its index in body.families
-	lastFamily int32                   // family of the last sample: an index, as in byName
-	declared   map[string]*declaration // by name: from all metadata lines of the name
-	open       *declaration            // from the preceding metadata lines; nil if a sample came since
-	current    *declaration            // from the last TYPE line; nil before the first
-	series     seriesSet
-	metrics    []uint64 // for OpenMetrics output: by sample, its metricHash
-	exposed    int      // series so far, including duplicates
-	ended      bool     // # EOF was read
+	line        line
+	byName      map[string]int32        // from the key of a family to its index in body.families
+	lastFamily  int32                   // family of the last sample: an index, as in byName
+	declared    map[string]*declaration // by name: from all metadata lines of the name
+	open        *declaration            // from the preceding metadata lines; nil if a sample came since
+	current     *declaration            // from the last TYPE line; nil before the first
+	series      seriesSet
+	metrics     []uint64          // for OpenMetrics output: by sample, its metricHash; not counted
+	budget                        // for what the body keeps
+	checked     int               // offset up to which Done was checked
+	seriesNames map[string][]byte // for protobuf output: see protoTarget.series
+	exposed     int               // series so far, including duplicates
+	exported    int               // labels renamed to exported_<name> so far
+	ended       bool              // # EOF was read
 }
 
 func newParser(raw []byte, in syntax, opts Options) *parser {
-	return &parser{
-		scanner:  scanner{text: raw, valid: utf8.Valid(raw)},
-		in:       in,
-		body:     &Body{format: opts.Format, raw: raw, conflicts: map[conflict]int{}},
-		opts:     opts,
-		byName:   make(map[string]int32),
-		declared: make(map[string]*declaration),
-		series:   newSeriesSet(),
+	p := &parser{
+		scanner:     scanner{text: raw, valid: utf8.Valid(raw)},
+		in:          in,
+		body:        &Body{format: opts.Format, raw: raw, conflicts: map[conflict]int{}},
+		opts:        opts,
+		byName:      make(map[string]int32),
+		declared:    make(map[string]*declaration),
+		series:      newSeriesSet(),
+		seriesNames: make(map[string][]byte),
 	}
+	p.budget.opts = &p.opts
+	return p
 }
 
 // typ returns the TYPE in effect, that of the last TYPE line.
@@ -53,16 +61,20 @@ func (p *parser) parse() error {
 	if p.in == protobuf {
 		return p.parseProtobuf()
 	}
-	for n := 1; p.pos < len(p.text); n++ {
-		if n%1024 == 0 && isDone(p.opts.Done) {
-			return context.Canceled
-		}
+	for p.pos < len(p.text) {
 		at := p.pos
-		if err := p.entry(); err != nil {
-			if errors.Is(err, ErrTooManySamples) {
-				return err
+		err := p.checkDone(at)
+		if err == nil {
+			err = p.entry()
+		}
+		if err == nil && p.pos-at > maxLine { // a label value may contain line feeds
+			err = errLongLine
+		}
+		if err != nil {
+			if isSyntax(err) {
+				return &SyntaxError{Line: 1 + bytes.Count(p.text[:at], []byte("\n")), Err: err}
 			}
-			return &SyntaxError{Line: 1 + bytes.Count(p.text[:at], []byte("\n")), Err: err}
+			return err
 		}
 	}
 	if p.in == openMetrics && !p.ended {
@@ -70,9 +82,31 @@ func (p *parser) parse() error {
 	}
 	p.declareFamilies()
 	if p.opts.Format.syntax == openMetrics {
-		p.groupMetrics()
+		return p.groupMetrics()
 	}
 	return nil
+}
+
+// doneEvery is after how many bytes of a body Done is checked.
+const doneEvery = 16 << 10
+
+// checkDone returns context.Canceled if Done is closed. at is how far the body is parsed.
+func (p *parser) checkDone(at int) error {
+	if at-p.checked < doneEvery {
+		return nil
+	}
+	p.checked = at
+	if isDone(p.opts.Done) {
+		return context.Canceled
+	}
+	return nil
+}
+
+// isSyntax reports whether an error says that the body breaks a rule of its format, and not
+// that it exceeds a limit or that reading has to end.
+func isSyntax(err error) bool {
+	var reserved reserveError
+	return !errors.Is(err, ErrTooManySamples) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, context.Canceled) && !errors.As(err, &reserved)
 }
 
 func isDone(done <-chan struct{}) bool {
@@ -186,26 +220,31 @@ func (p *parser) sample() error {
 		return err
 	}
 	if isUp(l) {
-		p.body.conflicts[conflict{UpConflict, upName}]++
-		return nil
+		return p.conflict(UpConflict, upName, 1)
 	}
 	if !l.fit(p.in, p.opts.Format.syntax) {
-		p.body.conflicts[conflict{TimestampConflict, family}]++
-		return nil
+		return p.conflict(TimestampConflict, family, 1)
 	}
 	s := sample{start: uint32(l.start), insert: uint32(l.insert), end: uint32(l.end), next: -1, under: p.typ()}
+	if !p.series.add(l, s.under) {
+		return p.conflict(DuplicateConflict, family, 1)
+	}
 	if !l.canonical {
 		start := len(p.body.rewritten)
+		if err := p.roomFor(l.maxSize()); err != nil {
+			return err
+		}
 		text, insert := l.appendTo(p.body.rewritten)
+		if len(text)-start > maxLine {
+			return errLongLine
+		}
 		p.body.rewritten = text
 		s.start, s.insert, s.end = uint32(start), uint32(insert), uint32(len(text))
 		s.isRewritten = true
 	}
-	if !p.series.add(p.body, f, &s, l) {
-		p.body.conflicts[conflict{DuplicateConflict, family}]++
-		return nil
+	if err := p.add(f, s, len(l.name) != len(family)); err != nil {
+		return err
 	}
-	p.body.add(f, s, len(l.name) != len(family))
 	p.body.series++
 	if p.opts.Format.syntax == openMetrics {
 		p.metrics = append(p.metrics, p.series.metricHash(l, p.typ(), family))
@@ -217,21 +256,22 @@ func (p *parser) sample() error {
 // family.
 func (p *parser) giveWay(family string) error {
 	exported, err := p.resolveLabels()
-	if exported > 0 {
-		p.body.conflicts[conflict{LabelConflict, family}] += exported
+	if err != nil || exported == 0 {
+		return err
 	}
-	return err
+	p.exported += exported
+	return p.conflict(LabelConflict, family, exported)
 }
 
-// exported returns how many labels were renamed to exported_<name> so far.
-func (p *parser) exported() int {
-	n := 0
-	for c, count := range p.body.conflicts {
-		if c.kind == LabelConflict {
-			n += count
-		}
+// conflict counts conflicts of a family.
+func (p *parser) conflict(kind ConflictKind, family string, n int) error {
+	c := conflict{kind, family}
+	before := p.body.conflicts[c]
+	p.body.conflicts[c] = before + n
+	if before > 0 {
+		return nil
 	}
-	return n
+	return p.keep(conflictSize)
 }
 
 // expose counts series that the body exposes, including duplicates, and enforces
@@ -244,21 +284,31 @@ func (p *parser) expose(series int) error {
 }
 
 // isUp reports whether the line is the target's own up{}. The proxy writes this series
-// itself. A label with an empty value counts as absent.
+// itself.
 func isUp(l *line) bool {
-	if string(l.name) != upName {
-		return false
+	return string(l.name) == upName && !l.hasLabels()
+}
+
+// hasLabels reports whether the line has labels. A label with an empty value counts as absent.
+func (l *line) hasLabels() bool {
+	return slices.ContainsFunc(l.labels, func(a pair) bool { return len(a.value) > 0 })
+}
+
+// roomFor makes room for a text in Body.rewritten.
+func (p *parser) roomFor(size int) (err error) {
+	if p.opts.MaxText > 0 && len(p.body.rewritten)+size > p.opts.MaxText {
+		return textError(p.opts.MaxText)
 	}
-	for _, p := range l.labels {
-		if len(p.value) > 0 {
-			return false
-		}
-	}
-	return true
+	p.body.rewritten, err = room(&p.budget, p.body.rewritten, size)
+	return err
 }
 
 // add appends a sample to the body and to its family f.
-func (b *Body) add(f int32, s sample, isSuffixed bool) {
+func (p *parser) add(f int32, s sample, isSuffixed bool) (err error) {
+	b := p.body
+	if b.samples, err = room(&p.budget, b.samples, 1); err != nil {
+		return err
+	}
 	fam := &b.families[f]
 	i := int32(len(b.samples))
 	b.samples = append(b.samples, s)
@@ -270,6 +320,7 @@ func (b *Body) add(f int32, s sample, isSuffixed bool) {
 	fam.last = i
 	fam.under = fam.under.with(s.under)
 	fam.hasSuffixed = fam.hasSuffixed || isSuffixed
+	return nil
 }
 
 // family returns the index of the family with that key, and adds the family if it is
@@ -282,9 +333,13 @@ func (p *parser) family(key string) (int32, error) {
 	if f == maxFamilies {
 		return 0, fmt.Errorf("%w: more than %d families", ErrTooManySamples, maxFamilies)
 	}
+	var err error
+	if p.body.families, err = room(&p.budget, p.body.families, 1); err != nil {
+		return 0, err
+	}
 	p.body.families = append(p.body.families, family{name: key, first: -1, last: -1})
 	p.byName[key] = f
-	return f, nil
+	return f, p.keep(int64(len(key)))
 }
 
 // escapeName escapes a name for the output. A name that is valid without quotes is

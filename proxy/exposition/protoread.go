@@ -1,17 +1,11 @@
 package exposition
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"iter"
-	"slices"
-	"strings"
 	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -33,19 +27,19 @@ var protoTypes = map[metricType]dto.MetricType{
 	gaugeHistogram: dto.MetricType_GAUGE_HISTOGRAM,
 }
 
-// protoFamily is one decoded MetricFamily of a body, with the positions of its Metric
-// messages in the body.
+// protoFamily is a MetricFamily of a body without its Metrics.
 type protoFamily struct {
 	*dto.MetricFamily
-	metrics []span
+	at      int    // offset of the message in the body
+	message []byte // with the Metrics
 }
 
 // span is a part of a body.
 type span struct{ start, end int }
 
 // protoFamilies decodes the delimited MetricFamily messages of a body, checks each, and
-// passes it to visit. It skips families without a Metric before checkFamily, because
-// Prometheus does not look at the rest of them.
+// passes it to visit. It skips families without a Metric, because Prometheus does not
+// look at the rest of them.
 func protoFamilies(body []byte, visit func(protoFamily) error) error {
 	for pos, n := 0, 1; pos < len(body); n++ {
 		message, length := protowire.ConsumeBytes(body[pos:])
@@ -53,52 +47,95 @@ func protoFamilies(body []byte, visit func(protoFamily) error) error {
 			return &SyntaxError{Err: fmt.Errorf("message %d is cut off", n)}
 		}
 		pos += length
-		mf, err := decodeFamily(pos-len(message), message)
-		if err == nil && len(mf.GetMetric()) > 0 {
+		mf, hasMetrics, err := decodeFamily(pos-len(message), message)
+		if err == nil && hasMetrics {
 			if err = checkFamily(mf); err == nil {
 				err = visit(mf)
 			}
 		}
-		switch {
-		case err == nil:
-		case errors.Is(err, ErrTooManySamples), errors.Is(err, context.Canceled):
+		if err != nil {
+			if isSyntax(err) {
+				return &SyntaxError{Err: fmt.Errorf("message %d: %w", n, err)}
+			}
 			return err
-		default:
-			return &SyntaxError{Err: fmt.Errorf("message %d: %w", n, err)}
 		}
 	}
 	return nil
 }
 
-// decodeFamily decodes a MetricFamily that begins at an offset of the body.
-func decodeFamily(at int, message []byte) (protoFamily, error) {
-	mf := protoFamily{MetricFamily: &dto.MetricFamily{}}
-	if err := proto.Unmarshal(message, mf.MetricFamily); err != nil {
-		return mf, fmt.Errorf("not a MetricFamily: %w", err)
-	}
-	if err := checkWireTypes(mf.ProtoReflect()); err != nil {
-		return mf, err
-	}
+// decodeFamily decodes a MetricFamily that begins at an offset of the body, except for its
+// Metrics: a family may have millions of them.
+func decodeFamily(at int, message []byte) (mf protoFamily, hasMetrics bool, err error) {
+	mf = protoFamily{&dto.MetricFamily{}, at, message}
+	var head []byte
 	for pos := 0; pos < len(message); {
-		number, typ, n := protowire.ConsumeTag(message[pos:])
+		number, typ, n := protowire.ConsumeField(message[pos:])
+		if n < 0 {
+			return mf, false, fmt.Errorf("not a MetricFamily: %w", protowire.ParseError(n))
+		}
+		field := message[pos : pos+n]
 		pos += n
-		value := message[pos:]
-		length := protowire.ConsumeFieldValue(number, typ, value)
-		pos += length
-		switch {
-		case number == familyMetric && typ == protowire.BytesType:
-			metric, _ := protowire.ConsumeBytes(value)
-			mf.metrics = append(mf.metrics, span{at + pos - len(metric), at + pos})
-			if err := checkLabels(metric); err != nil {
-				return mf, fmt.Errorf("metric %.80s: %w", mf.GetName(), err)
-			}
-		case number == familyType && typ == protowire.VarintType:
-			if t, _ := protowire.ConsumeVarint(value); t > uint64(dto.MetricType_GAUGE_HISTOGRAM) {
-				return mf, fmt.Errorf("metric %.80s has the unknown type %d", mf.GetName(), t)
+		if number == familyMetric && typ == protowire.BytesType {
+			hasMetrics = true
+			continue
+		}
+		if number == familyType && typ == protowire.VarintType {
+			_, _, tag := protowire.ConsumeTag(field)
+			if t, _ := protowire.ConsumeVarint(field[tag:]); t > uint64(dto.MetricType_GAUGE_HISTOGRAM) {
+				return mf, false, fmt.Errorf("unknown type %d", t)
 			}
 		}
+		if head = append(head, field...); len(head) > maxLine {
+			return mf, false, errLongLine
+		}
 	}
-	return mf, nil
+	if err := proto.Unmarshal(head, mf.MetricFamily); err != nil {
+		return mf, false, fmt.Errorf("not a MetricFamily: %w", err)
+	}
+	return mf, hasMetrics, checkWireTypes(mf.ProtoReflect())
+}
+
+// metrics decodes and checks the Metrics of the family one by one, and passes each to visit
+// with its position in the body.
+func (mf protoFamily) metrics(visit func(*dto.Metric, span) error) error {
+	for pos := 0; pos < len(mf.message); {
+		number, typ, n := protowire.ConsumeField(mf.message[pos:])
+		field := mf.message[pos : pos+n]
+		pos += n
+		if number != familyMetric || typ != protowire.BytesType {
+			continue
+		}
+		_, _, tag := protowire.ConsumeTag(field)
+		metric, _ := protowire.ConsumeBytes(field[tag:])
+		m, err := mf.decodeMetric(metric)
+		if err == nil {
+			err = visit(m, span{mf.at + pos - len(metric), mf.at + pos})
+		}
+		if err != nil {
+			if isSyntax(err) {
+				return fmt.Errorf("metric %.80s: %w", mf.GetName(), err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (mf protoFamily) decodeMetric(metric []byte) (*dto.Metric, error) {
+	if len(metric) > maxLine {
+		return nil, errLongLine
+	}
+	m := &dto.Metric{}
+	if err := proto.Unmarshal(metric, m); err != nil {
+		return nil, fmt.Errorf("not a Metric: %w", err)
+	}
+	if err := checkWireTypes(m.ProtoReflect()); err != nil {
+		return nil, err
+	}
+	if err := checkLabels(metric); err != nil {
+		return nil, err
+	}
+	return m, checkMetric(mf.GetType(), m)
 }
 
 // checkLabels checks the labels of a Metric: names must not be empty, and names and
@@ -166,10 +203,8 @@ func checkWireTypes(m protoreflect.Message) error {
 	return err
 }
 
-// checkFamily checks what Prometheus checks (textparse protobufparse.go, and the scrape
-// loop) in addition to checkLabels: name and help are valid UTF-8, every label has a
-// name, no label duplicates the le or quantile that Prometheus adds, and native
-// histograms are consistent.
+// checkFamily checks that name and help are valid UTF-8, as Prometheus does (textparse
+// protobufparse.go).
 func checkFamily(mf protoFamily) error {
 	switch {
 	case mf.GetName() == "" || !utf8.ValidString(mf.GetName()):
@@ -177,24 +212,29 @@ func checkFamily(mf protoFamily) error {
 	case !utf8.ValidString(mf.GetHelp()):
 		return fmt.Errorf("help of metric %.80s is not valid UTF-8", mf.GetName())
 	}
-	for _, m := range mf.GetMetric() {
-		made := ""
-		switch h := m.GetHistogram(); mf.GetType() {
-		case dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM:
-			if err := checkNative(h); err != nil {
-				return fmt.Errorf("metric %.80s: %w", mf.GetName(), err)
-			}
-			made = "le"
-		case dto.MetricType_SUMMARY:
-			made = "quantile"
+	return nil
+}
+
+// checkMetric checks what Prometheus checks (textparse protobufparse.go, and the scrape
+// loop) in addition to checkLabels: every label has a name, no label duplicates the le
+// or quantile that Prometheus adds, and native histograms are consistent.
+func checkMetric(typ dto.MetricType, m *dto.Metric) error {
+	made := ""
+	switch typ {
+	case dto.MetricType_HISTOGRAM, dto.MetricType_GAUGE_HISTOGRAM:
+		if err := checkNative(m.GetHistogram()); err != nil {
+			return err
 		}
-		for _, l := range m.GetLabel() {
-			if l.GetName() == "" { // the field is missing
-				return fmt.Errorf("metric %.80s: label %.80q has no name", mf.GetName(), l.GetValue())
-			}
-			if l.GetName() == made && l.GetValue() != "" {
-				return fmt.Errorf("metric %.80s: duplicate label %s", mf.GetName(), made)
-			}
+		made = "le"
+	case dto.MetricType_SUMMARY:
+		made = "quantile"
+	}
+	for _, l := range m.GetLabel() {
+		if l.GetName() == "" { // the field is missing
+			return fmt.Errorf("label %.80q has no name", l.GetValue())
+		}
+		if l.GetName() == made && l.GetValue() != "" {
+			return fmt.Errorf("duplicate label %s", made)
 		}
 	}
 	return nil
@@ -241,52 +281,4 @@ func seriesIn(typ dto.MetricType, m *dto.Metric) int {
 		}
 	}
 	return 1
-}
-
-// textOfProtobuf converts a protobuf body to the syntax of the output, in which it is
-// then read. This is rare: a target may return protobuf although the Accept header does
-// not name it. Native histograms keep only the part that is a classic histogram. Those
-// with float counts are dropped.
-func textOfProtobuf(body []byte, out syntax) ([]byte, error) {
-	var lines bytes.Buffer
-	err := protoFamilies(body, func(mf protoFamily) error {
-		mf.Metric = slices.DeleteFunc(mf.Metric, func(m *dto.Metric) bool {
-			return m.GetHistogram().GetSampleCountFloat() > 0 || m.GetHistogram().GetZeroCountFloat() > 0
-		})
-		if len(mf.Metric) == 0 {
-			return nil
-		}
-		for _, m := range mf.Metric {
-			if m.GetTimestampMs() == 0 {
-				m.TimestampMs = nil // Prometheus reads 0 as no timestamp
-			}
-		}
-		if out == text {
-			_, err := expfmt.MetricFamilyToText(&lines, mf.MetricFamily)
-			return err
-		}
-		fitOpenMetrics(mf.MetricFamily)
-		_, err := expfmt.MetricFamilyToOpenMetrics(&lines, mf.MetricFamily, expfmt.WithCreatedLines())
-		return err
-	})
-	if err == nil && out == openMetrics {
-		_, err = expfmt.FinalizeOpenMetrics(&lines)
-	}
-	return lines.Bytes(), err
-}
-
-// fitOpenMetrics changes what OpenMetrics cannot represent, or expfmt would rename: a
-// counter without _total becomes untyped, and a unit that is not the last part of the
-// name is removed.
-func fitOpenMetrics(mf *dto.MetricFamily) {
-	if !isUnitOf(mf.GetUnit(), strings.TrimSuffix(mf.GetName(), "_total")) {
-		mf.Unit = nil
-	}
-	if mf.GetType() != dto.MetricType_COUNTER || strings.HasSuffix(mf.GetName(), "_total") {
-		return
-	}
-	mf.Type = dto.MetricType_UNTYPED.Enum()
-	for _, m := range mf.Metric {
-		m.Untyped = &dto.Untyped{Value: proto.Float64(m.GetCounter().GetValue())}
-	}
 }

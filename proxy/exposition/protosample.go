@@ -1,8 +1,8 @@
 package exposition
 
 import (
-	"context"
 	"fmt"
+	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
@@ -12,28 +12,28 @@ import (
 // as it is, including fields that later versions may add.
 func (p *parser) parseProtobuf() error {
 	return protoFamilies(p.text, func(mf protoFamily) error {
-		if isDone(p.opts.Done) {
-			return context.Canceled
+		to, err := p.protoFamily(&declaration{name: string(p.escapeName([]byte(mf.GetName()))), help: mf.GetHelp(), unit: mf.GetUnit(), typ: typeOfProto(mf.GetType())})
+		if err != nil {
+			return err
 		}
-		d := &declaration{name: string(p.escapeName([]byte(mf.GetName()))), help: mf.GetHelp(), unit: mf.GetUnit(), typ: typeOfProto(mf.GetType())}
-		for i, m := range mf.GetMetric() {
+		return mf.metrics(func(m *dto.Metric, at span) error {
+			if err := p.checkDone(at.end); err != nil {
+				return err
+			}
 			series := seriesIn(mf.GetType(), m)
 			if err := p.expose(series); err != nil {
 				return err
 			}
 			l := &p.line
-			*l = line{labels: l.labels[:0], name: []byte(d.name), start: mf.metrics[i].start, end: mf.metrics[i].end, canonical: true}
+			*l = line{labels: l.labels[:0], name: to.series, start: at.start, end: at.end, canonical: true}
 			for _, pair := range m.GetLabel() {
 				l.labels = append(l.labels, pairOf(pair))
 			}
 			if m.GetTimestampMs() != 0 { // Prometheus reads 0 as no timestamp
 				l.timestamp, l.millis = []byte("0"), m.GetTimestampMs()
 			}
-			if err := p.addMetric(d, m, series); err != nil {
-				return fmt.Errorf("metric %.80s: %w", mf.GetName(), err)
-			}
-		}
-		return nil
+			return p.addMetric(to, m, series)
+		})
 	})
 }
 
@@ -58,7 +58,9 @@ func (p *parser) addLineAsProtobuf() error {
 	m := &dto.Metric{Untyped: &dto.Untyped{Value: proto.Float64(l.number)}}
 	if len(l.timestamp) > 0 {
 		if l.millis == 0 { // would be read as no timestamp
-			p.body.conflicts[conflict{TimestampConflict, string(l.name)}]++
+			if err := p.conflict(TimestampConflict, string(l.name), 1); err != nil {
+				return err
+			}
 			return l.checkLabels()
 		}
 		m.TimestampMs = proto.Int64(l.millis)
@@ -70,26 +72,35 @@ func (p *parser) addLineAsProtobuf() error {
 			}
 		}
 	}
-	l.name, l.canonical = p.escapeName(l.name), false
-	return p.addMetric(&declaration{name: string(l.name)}, m, 1)
-}
-
-// addMetric adds a Metric to the body. Its name, labels and position are in p.line. If
-// the line is not canonical, the Metric is encoded again.
-func (p *parser) addMetric(d *declaration, m *dto.Metric, series int) error {
-	l := &p.line
-	if err := p.giveWay(d.name); err != nil {
+	to, err := p.protoFamily(&declaration{name: string(p.escapeName(l.name))})
+	if err != nil {
 		return err
 	}
-	if isUp(l) && hasSeriesOfItsName(d.typ, m) {
-		p.body.conflicts[conflict{UpConflict, upName}]++
-		return nil
+	l.name, l.canonical = to.series, false
+	return p.addMetric(to, m, 1)
+}
+
+// addMetric adds a Metric to the body. Its labels and position are in p.line. If the line
+// is not canonical, the Metric is encoded again.
+func (p *parser) addMetric(to protoTarget, m *dto.Metric, series int) error {
+	l := &p.line
+	if err := p.giveWay(to.name); err != nil {
+		return err
+	}
+	if to.name == upName && !l.hasLabels() && hasSeriesOfItsName(to.typ, m) {
+		return p.conflict(UpConflict, upName, 1)
+	}
+	if !p.series.add(l, untyped) {
+		return p.conflict(DuplicateConflict, to.name, 1)
 	}
 	s := sample{start: uint32(l.start), end: uint32(l.end), next: -1}
 	if !l.canonical {
 		m.Label = nil
 		for _, a := range l.labels {
 			m.Label = append(m.Label, &dto.LabelPair{Name: proto.String(string(a.name)), Value: proto.String(unescape(a.value))})
+		}
+		if err := p.roomFor(proto.Size(m)); err != nil {
+			return err
 		}
 		text, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(p.body.rewritten, m)
 		if err != nil {
@@ -98,16 +109,9 @@ func (p *parser) addMetric(d *declaration, m *dto.Metric, series int) error {
 		s.start, s.end, s.isRewritten = uint32(len(p.body.rewritten)), uint32(len(text)), true
 		p.body.rewritten = text
 	}
-	f, err := p.protoFamily(d)
-	if err != nil {
+	if err := p.add(to.family, s, false); err != nil {
 		return err
 	}
-	l.name = seriesName(d.name, d.typ)
-	if !p.series.add(p.body, f, &s, l) {
-		p.body.conflicts[conflict{DuplicateConflict, d.name}]++
-		return nil
-	}
-	p.body.add(f, s, false)
 	p.body.series += series
 	return nil
 }
@@ -127,23 +131,39 @@ func hasSeriesOfItsName(typ metricType, m *dto.Metric) bool {
 // seriesName returns a name that distinguishes the series of a Metric from those of
 // another one with the same name and labels: a histogram foo has no series in common
 // with a gauge foo.
-func seriesName(name string, typ metricType) []byte {
+func seriesName(name string, typ metricType) string {
 	switch typ {
 	case histogram, gaugeHistogram, summary:
-		return []byte(name + "\xff") // not a valid name
+		return name + "\xff" // not a valid name
 	}
-	return []byte(name)
+	return name
 }
 
-// protoFamily returns the index of the family with that name and type. A name may have
-// several families.
-func (p *parser) protoFamily(d *declaration) (int32, error) {
+// protoTarget is where the Metrics of one name and type go.
+type protoTarget struct {
+	*declaration
+	family int32
+	series []byte // short for its seriesName, because a name is as long as it likes
+}
+
+// protoFamily returns where Metrics of that name and type go. A name may have several
+// families.
+func (p *parser) protoFamily(d *declaration) (protoTarget, error) {
 	f, err := p.family(fmt.Sprintf("%d %s", d.typ, d.name))
 	if err != nil {
-		return 0, err
+		return protoTarget{}, err
 	}
-	if fam := &p.body.families[f]; fam.first < 0 {
-		fam.name, fam.typ, fam.declared = d.name, d.typ, d
+	name := seriesName(d.name, d.typ)
+	number, ok := p.seriesNames[name]
+	if !ok {
+		number = []byte(strconv.Itoa(len(p.seriesNames)))
+		p.seriesNames[name] = number
 	}
-	return f, nil
+	to := protoTarget{d, f, number}
+	fam := &p.body.families[f]
+	if fam.declared != nil {
+		return to, nil
+	}
+	fam.name, fam.typ, fam.declared = d.name, d.typ, d
+	return to, p.keep(declarationSize + int64(len(d.name)+len(d.help)+len(d.unit)))
 }

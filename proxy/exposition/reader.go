@@ -51,7 +51,7 @@ func (r *Reader) syntaxOf(contentType, fallback string) (syntax, error) {
 	return in, err
 }
 
-// largePacker is the size of its buffers, in bytes, at which a packer is no longer
+// largePacker is the size of its memory, in bytes, at which a packer is no longer
 // reused.
 const largePacker = 2 << 20
 
@@ -60,11 +60,11 @@ const largePacker = 2 << 20
 func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	in, err := r.syntaxOf(opts.ContentType, opts.Fallback)
 	if err != nil || in == protobuf || opts.Format.syntax == protobuf {
-		return Read(reservingReader{src, opts}, opts)
+		return Read(src, opts)
 	}
 	p := r.packers.Get().(*packer)
 	defer func() {
-		if cap(p.buf)+cap(p.ops.buf) < largePacker {
+		if p.memory() < largePacker {
 			r.packers.Put(p)
 		}
 	}()
@@ -119,7 +119,7 @@ func (p *packer) read() (*Body, error) {
 		return nil, err
 	}
 	p.packed.deviates = p.ops.deviates
-	return p.body, nil
+	return p.body, p.opts.reserve(-p.grown)
 }
 
 // reread lets the reference engine read the whole body from its beginning.
@@ -127,36 +127,28 @@ func (p *packer) reread() (*Body, error) {
 	if err := p.endChunk(); err != nil {
 		return nil, err
 	}
+	if err := p.opts.reserve(-p.grown); err != nil {
+		return nil, err
+	}
+	rest := p.buf[min(p.pos, p.end):p.end]
+	t := &intake{budget: budget{opts: &p.opts}, in: p.in}
+	var err error
+	if t.raw, err = room(&t.budget, t.raw, p.taken+p.pos+len(rest)); err != nil {
+		return nil, err
+	}
 	p.packed.visits = p.visits
-	raw := p.packed.appendBody(nil)
+	t.raw = append(p.packed.appendBody(t.raw), rest...)
 	p.packed.visits = nil
+	size := p.packed.size()
 	p.packed.release()
-	raw = append(raw, p.buf[min(p.pos, p.end):p.end]...)
-	if err := p.opts.reserve(indexCost * int64(len(raw))); err != nil {
+	if err := p.opts.reserve(-size); err != nil {
 		return nil, err
 	}
-	rest, err := io.ReadAll(reservingReader{p.src, p.opts})
-	if err != nil {
+	if err := t.check(len(t.raw)); err != nil {
 		return nil, err
 	}
-	return index(append(raw, rest...), p.in, p.opts)
-}
-
-// indexCost is about how many bytes of memory the reference engine needs per byte of a
-// body.
-const indexCost = 3
-
-// reservingReader reserves the memory that the reference engine needs for what it
-// reads.
-type reservingReader struct {
-	io.Reader
-	opts Options
-}
-
-func (r reservingReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if reserveErr := r.opts.reserve(indexCost * int64(n)); reserveErr != nil {
-		return 0, reserveErr
+	if err := t.add(p.src); err != nil {
+		return nil, err
 	}
-	return n, err
+	return index(t, p.opts)
 }

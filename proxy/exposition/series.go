@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"strconv"
 	"strings"
 
-	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
-	"google.golang.org/protobuf/proto"
 )
 
 // resolveLabels checks that the label names of the line are distinct, and converts them
@@ -36,10 +33,14 @@ func (p *parser) resolveLabels() (exported int, err error) {
 	l.labels = slices.DeleteFunc(l.labels, func(a pair) bool { return len(a.value) == 0 })
 	taken := make(map[string]bool, len(l.labels))
 	var renamed []*pair
+	size := 0
 	for i := range l.labels {
 		a := &l.labels[i]
 		if isEscaped && !isBareLabel(a.name) {
 			a.name = p.escapeLabel(a.name)
+		}
+		if size += len(a.name); size > maxLine {
+			return 0, errLongLine
 		}
 		if p.opts.Labels.has(a.name) || taken[string(a.name)] {
 			renamed = append(renamed, a)
@@ -48,16 +49,32 @@ func (p *parser) resolveLabels() (exported int, err error) {
 		}
 	}
 	slices.SortStableFunc(renamed, func(a, b *pair) int { return len(a.name) - len(b.name) })
+	prefixes := map[string]int{} // by name without them: how many the last one has that was renamed
 	for _, r := range renamed {
-		name := "exported_" + string(r.name)
-		for taken[name] || p.opts.Labels.has([]byte(name)) {
-			name = "exported_" + name
+		base := string(r.name)
+		n := 1
+		for strings.HasPrefix(base, exportedPrefix) {
+			base = base[len(exportedPrefix):]
+			n++
 		}
-		taken[name] = true
+		n = max(n, prefixes[base]+1) // those with fewer are taken
+		name := strings.Repeat(exportedPrefix, n) + base
+		for taken[name] || p.opts.Labels.has([]byte(name)) {
+			name = exportedPrefix + name
+			n++
+		}
+		if size += len(name); size > maxLine {
+			return 0, errLongLine
+		}
+		taken[name], prefixes[base] = true, n
 		r.name = []byte(name)
 	}
 	return len(renamed), nil
 }
+
+// exportedPrefix is what Prometheus puts before the name of an exposed label that a label of
+// the target has.
+const exportedPrefix = "exported_"
 
 // checkLabels checks that the label names are distinct, and that none is __name__.
 func (l *line) checkLabels() error {
@@ -99,136 +116,91 @@ func repeatedName(labels []pair) []byte {
 
 // seriesSet holds the series of one body, each with its timestamp. Of equal ones,
 // Prometheus keeps the first; the others are duplicates. Equal means the same name and
-// the same labels in any order.
+// the same labels in any order. Series are compared by two independent hashes of 64 bits,
+// because to compare them themselves would cost their length for each duplicate.
 type seriesSet struct {
-	seed   maphash.Seed
-	byHash map[uint64]place
+	hasher
+	check hasher
+	seen  map[uint64]uint64 // from the hash to that of check
 }
-
-// place locates a sample: indexes into Body.samples and Body.families.
-type place struct{ sample, family int32 }
 
 func newSeriesSet() seriesSet {
-	return seriesSet{seed: maphash.MakeSeed(), byHash: make(map[uint64]place)}
+	return seriesSet{hasher{maphash.MakeSeed()}, hasher{maphash.MakeSeed()}, make(map[uint64]uint64)}
 }
 
-// add adds s of family f, whose line is l, as the next sample of b. It returns false if
-// the series is already there. If the 64-bit hashes of two series collide, duplicates
-// of the second one are not found; Prometheus then drops them itself.
-func (set *seriesSet) add(b *Body, f int32, s *sample, l *line) bool {
-	h := set.hash(l, s.under)
-	first, ok := set.byHash[h]
+// add adds the series of a line with its timestamp. It returns false if it is already
+// there.
+func (set *seriesSet) add(l *line, under metricType) bool {
+	h, check := set.hash(l, under), set.check.hash(l, under)
+	first, ok := set.seen[h]
 	if !ok {
-		set.byHash[h] = place{sample: int32(len(b.samples)), family: f}
-		return true
+		set.seen[h] = check
 	}
-	if f == first.family && bytes.Equal(b.text(&b.samples[first.sample]), b.text(s)) {
-		return false
-	}
-	return b.seriesKey(first.family, &b.samples[first.sample]) != b.seriesKey(f, s)
+	return !ok || first != check
 }
+
+// hasher hashes series.
+type hasher struct{ seed maphash.Seed }
 
 // hash returns a hash of a series and its timestamp.
-func (set *seriesSet) hash(l *line, under metricType) uint64 {
-	h := set.identity(l, under)
+func (h hasher) hash(l *line, under metricType) uint64 {
+	sum := h.identity(l, under)
 	if len(l.timestamp) > 0 {
-		h += 37 * maphash.Comparable(set.seed, l.millis)
+		sum += 37 * maphash.Comparable(h.seed, l.millis)
 	}
-	return h
+	return sum
 }
 
 // identity returns a hash of a series. It does not depend on the order of the labels.
-func (set *seriesSet) identity(l *line, under metricType) uint64 {
-	h := maphash.Bytes(set.seed, l.name)
+func (h hasher) identity(l *line, under metricType) uint64 {
+	sum := maphash.Bytes(h.seed, l.name)
 	for _, p := range l.labels {
-		h += set.labelHash(p, under)
+		sum += h.labelHash(p, under)
 	}
-	return h
+	return sum
 }
 
 // labelHash returns a hash of name="value, without the closing quote. The value is
 // unescaped, and a canonical float where the TYPE requires it. It is 0 for an empty
 // value.
-func (set *seriesSet) labelHash(p pair, under metricType) uint64 {
+func (h hasher) labelHash(p pair, under metricType) uint64 {
 	if len(p.value) == 0 {
 		return 0
 	}
-	var h maphash.Hash
-	h.SetSeed(set.seed)
-	_, _ = h.Write(p.name)
-	_, _ = h.WriteString(`="`)
+	var hash maphash.Hash
+	hash.SetSeed(h.seed)
+	_, _ = hash.Write(p.name)
+	_, _ = hash.WriteString(`="`)
 	switch {
 	case string(p.name) == under.floatLabel():
-		_, _ = h.WriteString(canonicalFloat(unescape(p.value)))
+		_, _ = hash.WriteString(canonicalFloat(unescape(p.value)))
 	case bytes.IndexByte(p.value, '\\') >= 0:
-		_, _ = h.WriteString(unescape(p.value))
+		_, _ = hash.WriteString(unescape(p.value))
 	default:
-		_, _ = h.Write(p.value)
+		_, _ = hash.Write(p.value)
 	}
-	return h.Sum64()
+	return hash.Sum64()
 }
 
 // hashOf is labelHash for the text of a label that has no escapes and is not a float.
-func (set *seriesSet) hashOf(label []byte) uint64 { return maphash.Bytes(set.seed, label) }
+func (h hasher) hashOf(label []byte) uint64 { return maphash.Bytes(h.seed, label) }
 
 // metricHash is equal for the samples of one metric of a family: those with the same
 // labels, except for le, quantile, or the state of a stateset, whose label has the name
 // of the family.
-func (set *seriesSet) metricHash(l *line, typ metricType, family string) uint64 {
-	h := uint64(0)
+func (h hasher) metricHash(l *line, typ metricType, family string) uint64 {
+	sum := uint64(0)
 	for _, p := range l.labels {
 		if !isPart(string(p.name), typ, family) {
-			h += set.labelHash(p, untyped)
+			sum += h.labelHash(p, untyped)
 		}
 	}
-	return h
+	return sum
 }
 
 // isPart reports whether a label distinguishes the samples of one metric.
 func isPart(label string, typ metricType, family string) bool {
 	return label == typ.floatLabel() || typ == gaugeHistogram && label == "le" || typ == stateset && label == family
-}
-
-// seriesKey is equal for samples of the same series and timestamp. f is the index of
-// the family.
-func (b *Body) seriesKey(f int32, s *sample) string {
-	l := b.lineOf(f, s)
-	var labels []string
-	for _, p := range l.labels {
-		if len(p.value) == 0 {
-			continue
-		}
-		name, value := string(p.name), unescape(p.value)
-		if name == s.under.floatLabel() {
-			value = canonicalFloat(value)
-		}
-		labels = append(labels, strconv.Quote(name)+"="+strconv.Quote(value))
-	}
-	slices.Sort(labels)
-	timestamp := ""
-	if len(l.timestamp) > 0 {
-		timestamp = fmt.Sprintf("@%d", l.millis)
-	}
-	return strconv.Quote(string(l.name)) + "{" + strings.Join(labels, ",") + "}" + timestamp
-}
-
-// lineOf parses a sample of the body again.
-func (b *Body) lineOf(f int32, s *sample) *line {
-	if b.format.syntax != protobuf {
-		return mustScan(b.format.syntax, b.text(s))
-	}
-	var m dto.Metric
-	if err := proto.Unmarshal(b.text(s), &m); err != nil {
-		panic(fmt.Sprintf("exposition: a Metric was accepted and is refused now: %v", err))
-	}
-	l := &line{name: seriesName(b.families[f].name, b.families[f].typ), millis: m.GetTimestampMs()}
-	for _, pair := range m.GetLabel() {
-		l.labels = append(l.labels, pairOf(pair))
-	}
-	if l.millis != 0 {
-		l.timestamp = []byte("0")
-	}
-	return l
 }
 
 // mustScan parses a canonical line, which Read has checked. It panics on an error.

@@ -23,7 +23,7 @@ type shape struct {
 	text     []byte // of all lines
 	lines    []shapeLine
 	names    map[string]sampleName // by the name in a body
-	bySeries map[uint64]int32      // from seriesSet.identity to a line
+	bySeries map[uint64]int32      // from hasher.identity to a line
 
 	// In OpenMetrics, if a metric may have several samples:
 	hasParts  bool
@@ -45,8 +45,8 @@ type shapeLine struct {
 	out, insert, outEnd uint32       // as written; insert: see appendLabelled
 	family              int32        // in shape.families
 	renamed             int32        // how many labels are renamed because of the target's
-	identity            uint64       // see seriesSet.identity
-	metricHash          uint64       // in OpenMetrics: see seriesSet.metricHash
+	identity            uint64       // see hasher.identity
+	metricHash          uint64       // in OpenMetrics: see hasher.metricHash
 	metric              int32        // in OpenMetrics: the number of its metric in the shape
 	values              []labelPlace // see valuesOf; nil for a line that is not written as received
 }
@@ -54,7 +54,7 @@ type shapeLine struct {
 // labelPlace locates a label in a line: offsets from the start of the line.
 type labelPlace struct {
 	name, start, end uint16 // of the name, and of the value without its quotes
-	hash             uint64 // see seriesSet.labelHash
+	hash             uint64 // see hasher.labelHash
 }
 
 // sampleName is a name of samples, and what it becomes.
@@ -107,6 +107,10 @@ func (s *shape) typ() metricType {
 	return s.current.typ
 }
 
+// maxPasses limits the product of the families and the lines of a shape, because all of its
+// lines are passed to write each of its families.
+const maxPasses = 1 << 20
+
 // learn creates a shape from the lines of one family, which begin with its head;
 // beginsBody, if they begin a body. It returns nil for lines that a shape cannot
 // represent, for example if the reference engine would reject or drop one of them.
@@ -115,7 +119,7 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	p.series.seed = c.seed
 	s := &shape{head: bytes.Clone(lines[:headLength]), beginsBody: beginsBody, learner: learner{catalog: c, rest: restingVisits}, names: map[string]sampleName{}, bySeries: map[uint64]int32{}}
 	for p.pos < len(p.text) {
-		start, exposed, renamed := p.pos, p.exposed, p.exported()
+		start, exposed, renamed := p.pos, p.exposed, p.exported
 		if p.entry() != nil {
 			return nil
 		}
@@ -125,7 +129,7 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 		if p.exposed != len(p.body.samples) || p.line.start != start {
 			return nil
 		}
-		s.add(p, int32(p.exported()-renamed))
+		s.add(p, int32(p.exported-renamed))
 	}
 	p.declareFamilies()
 	s.current, s.families = p.current, p.body.families
@@ -133,7 +137,7 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	if len(s.bySeries) != len(s.lines) { // one series at several times
 		return nil
 	}
-	if p.exported() > 0 && len(s.families) > 1 || len(s.families) > maxRun {
+	if p.exported > 0 && len(s.families) > 1 || len(s.families)*len(s.lines) > maxPasses {
 		return nil
 	}
 	// Other names are declared, or the TYPE of the previous family would stay in
@@ -154,7 +158,7 @@ func (s *shape) add(p *parser, renamed int32) {
 		s.text, line.insert, line.outEnd = head, uint32(insert), uint32(len(head))
 	} else {
 		line.out, line.insert, line.outEnd = line.start, line.start+uint32(l.insert-l.start), line.end
-		line.values = valuesOf(l, &p.series, p.typ())
+		line.values = valuesOf(l, p.series.hasher, p.typ())
 	}
 	if len(p.metrics) > 0 {
 		line.metricHash = p.metrics[len(p.metrics)-1]
@@ -167,7 +171,7 @@ func (s *shape) add(p *parser, renamed int32) {
 
 // valuesOf locates the labels of a canonical line. It returns nil if a value has
 // escapes, or if the line is too long for labelPlace.
-func valuesOf(l *line, series *seriesSet, under metricType) []labelPlace {
+func valuesOf(l *line, series hasher, under metricType) []labelPlace {
 	if l.end-l.start > math.MaxUint16 || len(l.labels) > math.MaxUint8 {
 		return nil
 	}

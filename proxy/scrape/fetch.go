@@ -53,7 +53,7 @@ func (c *Client) fetch(ctx context.Context, t *target.Target, header http.Header
 		defer cancel()
 		setTimeout(ctx, header)
 	}
-	opts.Done, opts.MaxSamples = ctx.Done(), profile.SampleLimit
+	opts.Done, opts.MaxSamples, opts.MaxText = ctx.Done(), profile.SampleLimit, int(profile.BodySizeLimit)
 	body, n, err := c.get(ctx, t.URL, profile, header, opts)
 	switch {
 	case err == nil || ctx.Err() == nil:

@@ -97,7 +97,7 @@ func reasonOf(err error) target.Reason {
 		return target.Memory
 	case errors.As(err, &encoding):
 		return target.Encoding
-	case errors.As(err, &tooLarge):
+	case errors.As(err, &tooLarge), errors.Is(err, exposition.ErrTooLarge):
 		return target.TooLarge
 	case errors.Is(err, exposition.ErrTooManySamples):
 		return target.TooManySamples

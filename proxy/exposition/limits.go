@@ -1,0 +1,195 @@
+package exposition
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"unsafe"
+)
+
+// Limits that Prometheus does not have. They are far above what any program exposes, and bound
+// the memory and the time that one body can take.
+const (
+	maxLine     = 1 << 20 // bytes of a line, as received and as written, and of a Metric message
+	maxComments = 8 << 20 // bytes of the lines of a body that are not samples
+)
+
+// ErrTooLarge is returned, wrapped, by Read for a body that exceeds Options.MaxText, or has a
+// line of more than 1 MiB or more than 8 MiB of comments, metadata and empty lines.
+var ErrTooLarge = errors.New("too large")
+
+var (
+	errLongLine = fmt.Errorf("%w: a line, or a Metric message, of more than %d bytes", ErrTooLarge, maxLine)
+	errComments = fmt.Errorf("%w: more than %d bytes of comments, metadata and empty lines", ErrTooLarge, maxComments)
+)
+
+// budget reserves memory for one body. It collects small amounts.
+type budget struct {
+	opts *Options
+	owed int64 // not reserved yet
+}
+
+// owing is the amount, in bytes, from which memory is reserved.
+const owing = 16 << 10
+
+// keep reserves memory that the body keeps, in bytes.
+func (b *budget) keep(bytes int64) error {
+	if b.owed += bytes; b.owed < owing {
+		return nil
+	}
+	return b.settle()
+}
+
+// settle reserves what is owed.
+func (b *budget) settle() error {
+	owed := b.owed
+	b.owed = 0
+	return b.opts.reserve(owed)
+}
+
+// room returns s with room for n more elements, whose memory it reserves. The capacity grows by
+// a quarter, so it depends on the number of elements only.
+func room[T any](b *budget, s []T, n int) ([]T, error) {
+	if len(s)+n <= cap(s) {
+		return s, nil
+	}
+	capacity := max(64, cap(s)+cap(s)/4, len(s)+n)
+	if err := b.keep(bytesOf[T](capacity - cap(s))); err != nil {
+		return s, err
+	}
+	return append(make([]T, 0, capacity), s...), nil
+}
+
+// intake collects a whole body for the reference engine.
+type intake struct {
+	budget
+	in       syntax
+	raw      []byte
+	line     int // offset at which the last line begins
+	samples  int // lines that are probably samples
+	comments int // bytes of the other lines
+}
+
+// add reads src to its end.
+func (t *intake) add(src io.Reader) error {
+	for {
+		if isDone(t.opts.Done) {
+			return context.Canceled
+		}
+		var err error
+		if len(t.raw) == cap(t.raw) {
+			if t.raw, err = room(&t.budget, t.raw, max(4<<10, len(t.raw)/4)); err != nil {
+				return err
+			}
+		}
+		n, readErr := src.Read(t.raw[len(t.raw):cap(t.raw)])
+		t.raw = t.raw[:len(t.raw)+n]
+		switch err := t.check(n); {
+		case err != nil:
+			return err
+		case errors.Is(readErr, io.EOF):
+			return nil
+		case readErr != nil:
+			return readErr
+		}
+	}
+}
+
+// check checks the limits of the lines in the last n bytes.
+func (t *intake) check(n int) error {
+	if len(t.raw) > MaxBody {
+		return fmt.Errorf("%w: a body of more than %d bytes", ErrTooLarge, MaxBody)
+	}
+	if t.in == protobuf {
+		return nil
+	}
+	for at := len(t.raw) - n; ; {
+		length := bytes.IndexByte(t.raw[at:], '\n')
+		if length < 0 {
+			break
+		}
+		at += length + 1
+		switch t.raw[t.line] {
+		case '#', ' ', '\t', '\n':
+			t.comments += at - t.line
+		default:
+			t.samples++
+		}
+		if at-t.line > maxLine {
+			return errLongLine
+		}
+		t.line = at
+	}
+	switch {
+	case len(t.raw)-t.line > maxLine:
+		return errLongLine
+	case t.comments > maxComments:
+		return errComments
+	}
+	return nil
+}
+
+// checkLines checks the length of each line. The last one may be incomplete.
+func checkLines(lines []byte) error {
+	for line := range bytes.Lines(lines) {
+		if len(line) > maxLine {
+			return errLongLine
+		}
+	}
+	return nil
+}
+
+// scratch returns about how many bytes of memory indexing takes in addition to what is kept.
+func (t *intake) scratch(out syntax) int64 {
+	perSample := int64(80) // the sets of series and families
+	if out == openMetrics {
+		perSample = 150 // and of metrics
+	}
+	samples := int64(t.samples) + 1
+	if t.in == protobuf { // the shortest Metric with a label
+		samples = int64(len(t.raw)/12) + 1
+	}
+	return perSample*samples + 4*int64(t.comments) // and of declarations
+}
+
+// work waits until the reference engine may index the body. done ends the work.
+func (t *intake) work() (done func(), err error) {
+	if err := t.settle(); err != nil {
+		return nil, err
+	}
+	if t.opts.Work == nil {
+		return func() {}, nil
+	}
+	return t.opts.Work(int64(len(t.raw)), t.scratch(t.opts.Format.syntax))
+}
+
+// limitedText collects text of at most max bytes, for which it reserves memory.
+type limitedText struct {
+	budget
+	buf []byte
+	max int // 0 = no limit
+}
+
+func (t *limitedText) Write(p []byte) (int, error) {
+	if t.max > 0 && len(t.buf)+len(p) > t.max {
+		return 0, textError(t.max)
+	}
+	var err error
+	if t.buf, err = room(&t.budget, t.buf, len(p)); err != nil {
+		return 0, err
+	}
+	t.buf = append(t.buf, p...)
+	return len(p), nil
+}
+
+func textError(limit int) error {
+	return fmt.Errorf("%w: more than BODY_SIZE_LIMIT=%d bytes, written as text", ErrTooLarge, limit)
+}
+
+// Memory that the body keeps in addition to its texts, in bytes.
+const (
+	declarationSize = int64(unsafe.Sizeof(declaration{}))
+	conflictSize    = 80
+)
