@@ -2,6 +2,7 @@ package exposition
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -144,6 +145,7 @@ func index(t *intake, opts Options) (*Body, error) {
 	}
 	defer done()
 	raw, in := t.raw, t.in
+	opts.MaxText = min(cmp.Or(opts.MaxText, MaxBody), maxLine+maxExpansion*len(raw))
 	if in == protobuf && opts.Format.syntax != protobuf {
 		if raw, err = textOfProtobuf(t.raw, opts); err != nil {
 			return nil, err

@@ -14,10 +14,15 @@ import (
 const (
 	maxLine     = 1 << 20 // bytes of a line, as received and as written, and of a Metric message
 	maxComments = 8 << 20 // bytes of the lines of a body that are not samples
+
+	// How many times larger than the body its text may be that is rewritten or converted. A
+	// protobuf bucket of 15 bytes becomes a line with the name and all labels.
+	maxExpansion = 64
 )
 
-// ErrTooLarge is returned, wrapped, by Read for a body that exceeds Options.MaxText, or has a
-// line of more than 1 MiB or more than 8 MiB of comments, metadata and empty lines.
+// ErrTooLarge is returned, wrapped, by Read for a body that exceeds Options.MaxText or 64 times
+// its size when it is rewritten, or that has a line of more than 1 MiB or more than 8 MiB of
+// comments, metadata and empty lines.
 var ErrTooLarge = errors.New("too large")
 
 var (
@@ -169,11 +174,11 @@ func (t *intake) work() (done func(), err error) {
 type limitedText struct {
 	budget
 	buf []byte
-	max int // 0 = no limit
+	max int
 }
 
 func (t *limitedText) Write(p []byte) (int, error) {
-	if t.max > 0 && len(t.buf)+len(p) > t.max {
+	if len(t.buf)+len(p) > t.max {
 		return 0, textError(t.max)
 	}
 	var err error
@@ -185,7 +190,7 @@ func (t *limitedText) Write(p []byte) (int, error) {
 }
 
 func textError(limit int) error {
-	return fmt.Errorf("%w: more than BODY_SIZE_LIMIT=%d bytes, written as text", ErrTooLarge, limit)
+	return fmt.Errorf("%w: more than %d bytes when written in the format of the output (at most BODY_SIZE_LIMIT, and about %d times the size of the body)", ErrTooLarge, limit, maxExpansion)
 }
 
 // Memory that the body keeps in addition to its texts, in bytes.

@@ -92,7 +92,7 @@ func readMergeWrite(body []byte, contentType string, format Format) {
 	var parts []Part
 	for _, pod := range []string{"pod=a", "pod=b"} {
 		labels := labelsOf(pod)
-		read, err := r.Read(bytes.NewReader(body), Options{Format: format, ContentType: contentType, Labels: labels, MaxText: 8 << 20})
+		read, err := r.Read(bytes.NewReader(body), Options{Format: format, ContentType: contentType, Labels: labels})
 		if err != nil {
 			return
 		}
