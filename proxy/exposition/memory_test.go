@@ -107,14 +107,14 @@ func heap() int64 {
 	return int64(stats.HeapAlloc)
 }
 
-// manyMetrics returns a family with Metrics of two bytes each.
-func manyMetrics(name string, metrics int) string {
+// manyMetrics returns a family of counters that have the same Metric many times.
+func manyMetrics(name string, metrics int, metric ...byte) string {
 	var family []byte
 	family = protowire.AppendTag(family, 1, protowire.BytesType)
 	family = protowire.AppendString(family, name)
 	for range metrics {
 		family = protowire.AppendTag(family, familyMetric, protowire.BytesType)
-		family = protowire.AppendBytes(family, nil)
+		family = protowire.AppendBytes(family, metric)
 	}
 	return string(protowire.AppendBytes(nil, family))
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/prometheus/common/model"
 )
 
 // testBody is a body in testdata/bodies: NAME.txt in text, NAME.om in OpenMetrics. A
@@ -213,5 +215,54 @@ func TestCanonicalFloat(t *testing.T) {
 		if got := canonicalFloat(number); got != want {
 			t.Errorf("%q becomes %q, want %q", number, got, want)
 		}
+	}
+}
+
+// emptyCounter is a Metric with a Counter of no value.
+var emptyCounter = []byte{3<<3 | 2, 0}
+
+// TestLimits checks which bodies are too large, with both engines.
+func TestLimits(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	lineOf := func(n int) string { return "m{a=\"" + long[:n-len("m{a=\"\"} 1\n")] + "\"} 1\n" }
+	name := strings.Repeat("n", 50_000)
+	var equal strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&equal, "%q=\"1\",", string(rune(0x4e00+i)))
+	}
+	for _, test := range []struct {
+		name, contentType, body string
+		out                     string
+		want                    error
+	}{
+		{"a line of 1 MiB", textType, "a 1\n" + lineOf(maxLine), "text", nil},
+		{"a longer line", textType, "a 1\n" + lineOf(maxLine+1), "text", ErrTooLarge},
+		{"a longer line without its end", textType, "a 1\nm{a=\"" + long, "text", ErrTooLarge},
+		{"a comment of 1 MiB", textType, "#" + long[2:] + "\na 1\n", "text", nil},
+		{"a longer comment", textType, "#" + long + "\na 1\n", "text", ErrTooLarge},
+		{"a value with line feeds", textType, "m{a=\"" + strings.Repeat(long[:1000]+"\n", 1200) + "\"} 1\n", "text", ErrTooLarge},
+		{"8 MiB of comments", textType, strings.Repeat("#234567\n", maxComments/8) + "a 1\n", "text", nil},
+		{"more comments", textType, strings.Repeat("#234567\n", maxComments/8) + "#\na 1\n", "text", ErrTooLarge},
+		{"8 MiB of empty lines", textType, "a 1\n" + strings.Repeat("\n", maxComments) + "b 1\n", "text", nil},
+		{"more empty lines", textType, "a 1\n" + strings.Repeat("\n", maxComments+1) + "b 1\n", "text", ErrTooLarge},
+		{"a long name of many Metrics, as text", protobufType, manyMetrics(name, 12_000, emptyCounter...), "text", ErrTooLarge},
+		{"a long name of many Metrics, as OpenMetrics", protobufType, manyMetrics(name, 12_000, emptyCounter...), "openmetrics", ErrTooLarge},
+		{"a long name of many Metrics", protobufType, manyMetrics(name, 12_000, emptyCounter...), "protobuf", nil},
+		{"labels that become long", textType, "m{" + equal.String() + "} 1\n", "text", ErrTooLarge},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			format := outputs[test.out]
+			format.escaping = model.UnderscoreEscaping
+			opts := Options{Format: format, ContentType: test.contentType}
+			if _, err := Read(strings.NewReader(test.body), opts); !errors.Is(err, test.want) {
+				t.Errorf("Read: got error %v, want %v", err, test.want)
+			}
+			r := NewReader(32 << 20)
+			for range 2 {
+				if _, err := r.Read(strings.NewReader(test.body), opts); !errors.Is(err, test.want) {
+					t.Errorf("Reader.Read: got error %v, want %v", err, test.want)
+				}
+			}
+		})
 	}
 }
