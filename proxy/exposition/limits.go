@@ -41,7 +41,7 @@ const owing = 16 << 10
 
 // keep reserves memory that the body keeps, in bytes.
 func (b *budget) keep(bytes int64) error {
-	if b.owed += bytes; b.owed < owing {
+	if b.owed += bytes; -owing < b.owed && b.owed < owing {
 		return nil
 	}
 	return b.settle()
@@ -61,11 +61,21 @@ func room[T any](b *budget, s []T, n int) ([]T, error) {
 		return s, nil
 	}
 	capacity := max(64, cap(s)+cap(s)/4, len(s)+n)
-	if err := b.keep(bytesOf[T](capacity - cap(s))); err != nil {
+	before, after := bytesOf[T](cap(s)), bytesOf[T](capacity)
+	if after < manyBytes {
+		if err := b.keep(after - before); err != nil {
+			return s, err
+		}
+		return append(make([]T, 0, capacity), s...), nil
+	}
+	if err := b.keep(after); err != nil { // both exist while it is copied
 		return s, err
 	}
-	return append(make([]T, 0, capacity), s...), nil
+	return append(make([]T, 0, capacity), s...), b.keep(-before)
 }
+
+// manyBytes is the size from which memory that is copied counts while it is copied.
+const manyBytes = 4 << 20
 
 // intake collects a whole body for the reference engine.
 type intake struct {

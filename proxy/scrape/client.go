@@ -33,11 +33,13 @@ type Client struct {
 	reader   *exposition.Reader
 	inFlight chan struct{} // nil = unbounded
 	reading  chan struct{}
+	works    *works
 }
 
 // New creates a client. It keeps connections to targets open between scrapes.
 func New(opts Options) *Client {
 	c := &Client{opts: opts, reader: exposition.NewReader(shapesFor(opts.MemoryLimit)), reading: make(chan struct{}, workers(opts.Workers, opts.MemoryLimit))}
+	c.works = newWorks(scratchFor(opts.MemoryLimit), opts.MemoryLimit > 0)
 	c.memory = newMemory(opts.MemoryLimit, cap(c.reading), c.reader)
 	transport := NewTransport(TransportOptions{ConnectTimeout: opts.ConnectTimeout, TLS: opts.TLS})
 	if most := opts.MaxConnections; most > 0 {

@@ -123,6 +123,10 @@ func (c *Client) read(ctx context.Context, resp *http.Response, profile target.P
 	}
 	limited := newLimitedReader(decoded, limit)
 	opts.ContentType = resp.Header.Get("Content-Type")
+	opts.Work = func(bytes, scratch int64) (func(), error) {
+		release() // it has been read
+		return c.works.start(ctx, bytes, scratch)
+	}
 	exposed := io.Reader(limited)
 	if profile.Translate != nil {
 		var closeResult func()

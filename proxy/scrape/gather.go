@@ -79,8 +79,7 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 		cancel()
 	}()
 	header := c.header(ctx, req)
-	results := make([]Result, len(targets))
-	ledger := c.memory.open(results)
+	ledger := c.memory.open(targets)
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		wg.Go(func() {
@@ -94,7 +93,7 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	}
 	wg.Wait()
 	c.memory.tune()
-	results = stillKnown(results, req.Targets())
+	results := stillKnown(ledger.results, req.Targets())
 	parts := make([]exposition.Part, len(results))
 	for i := range results {
 		parts[i] = results[i].part

@@ -1,27 +1,47 @@
 package scrape
 
+import (
+	"cmp"
+	"hash/maphash"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/canonical/metrics-k8s-proxy/proxy/target"
+)
+
 // ledger records the memory that the targets of one scrape have reserved. If memory is short,
-// it first drops a target that takes much more than the others. Then it drops targets from
-// the last one backwards, so that the same targets are dropped in each scrape. Its methods
-// lock memory.mu, except for isDropped, add, dropOne, oversized and release, whose caller
-// holds it.
+// the target that takes most gives way.
+//
+// Each target has a key: its size class (the sizes of a class differ by less than a factor of
+// two) and its place in a fair order. Its size is what it has reserved or, if that is more,
+// what it took in its last scrape. The target with the highest key is dropped, and with it all
+// that have a higher key or reach one. So once sizes are known, the targets that are served are
+// always the first ones by key that fit together, regardless of which ones respond first: as
+// long as more is reserved than fits, some target after those has reserved memory, and the last
+// one is dropped.
+//
+// Its methods lock memory.mu, except for those whose caller holds it: add, drop, key, last and
+// release.
 type ledger struct {
-	memory   *memory
-	limit    int64    // maximum of memory.bodies, in bytes; 0 = none
-	targets  []int64  // bytes reserved, by target
-	holders  int      // number of targets with a reservation
-	sum      int64    // bytes reserved for all targets
-	large    []int    // targets that have ever reserved more than a quarter of the limit
-	results  []Result // by target
-	done     []bool   // whether the result is stored, by target
-	dropped  []bool   // whether the target was dropped as oversized, by target
-	dropFrom int      // targets from this index on are dropped
+	memory    *memory
+	limit     int64    // maximum of memory.bodies, in bytes; 0 = none
+	results   []Result // by target
+	targets   []*target.Target
+	reserved  []int64 // bytes, by target
+	sum       int64   // bytes reserved for all targets
+	done      []bool  // whether the result is stored, by target
+	dropped   []bool  // by target
+	places    []int   // in the fair order, by target; nil until a target is dropped
+	known     []int64 // bytes in their last scrapes, by target; nil until then
+	watermark int     // key from which on targets are dropped
 }
 
 // open starts the ledger of a scrape. store fills results.
-func (m *memory) open(results []Result) *ledger {
-	n := len(results)
-	l := &ledger{memory: m, results: results, targets: make([]int64, n), done: make([]bool, n), dropped: make([]bool, n), dropFrom: n}
+func (m *memory) open(targets []*target.Target) *ledger {
+	n := len(targets)
+	l := &ledger{memory: m, targets: targets, results: make([]Result, n), reserved: make([]int64, n), done: make([]bool, n), dropped: make([]bool, n), watermark: math.MaxInt}
 	if m.limit > 0 {
 		// A fifth is reserved for garbage.
 		l.limit = max(m.floor, m.limit-m.limit/5-m.fixed-m.measureOthers())
@@ -37,76 +57,102 @@ func (l *ledger) reserve(target int, bytes int64) error {
 	}
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
-	if l.isDropped(target) {
+	if l.dropped[target] {
 		return errMemory
 	}
 	if l.memory.bodies+bytes+l.memory.keeper.LastBodies() > l.limit {
 		l.memory.keeper.DropFree()
 	}
 	l.add(target, bytes)
-	for l.memory.bodies > l.limit && l.holders > 0 {
-		l.dropOne()
+	if l.places != nil && l.key(target) >= l.watermark {
+		l.drop(target)
 	}
-	if l.isDropped(target) {
+	for l.memory.bodies > l.limit {
+		last := l.last()
+		if last < 0 {
+			break
+		}
+		l.watermark = l.key(last)
+		l.drop(last)
+	}
+	if l.dropped[target] {
 		return errMemory
 	}
 	return nil
 }
 
-func (l *ledger) isDropped(target int) bool { return target >= l.dropFrom || l.dropped[target] }
-
 func (l *ledger) add(target int, bytes int64) {
-	before := l.targets[target]
-	if before == 0 && bytes > 0 {
-		l.holders++
-	}
-	if quarter := l.limit / 4; before <= quarter && before+bytes > quarter {
-		l.large = append(l.large, target)
-	}
-	l.targets[target] += bytes
+	l.reserved[target] += bytes
 	l.sum += bytes
 	l.memory.bodies += bytes
 }
 
-// dropOne drops an oversized target or, if there is none, the last target with a reservation
-// and all targets after it.
-func (l *ledger) dropOne() {
-	victim := l.oversized()
-	if victim >= 0 {
-		l.dropped[victim] = true
-	} else {
-		for l.dropFrom--; l.targets[l.dropFrom] == 0; l.dropFrom-- {
-		}
-		victim = l.dropFrom
-	}
-	l.release(victim)
-	if l.done[victim] {
-		l.results[victim].drop()
+func (l *ledger) release(target int) { l.add(target, -l.reserved[target]) }
+
+// drop drops a target. Its size remains known.
+func (l *ledger) drop(target int) {
+	l.dropped[target] = true
+	l.known[target] = max(l.known[target], l.reserved[target])
+	l.release(target)
+	if l.done[target] {
+		l.results[target].drop()
 	}
 	l.memory.keeper.DropFree()
 }
 
-// oversized returns the last target that has reserved more than a quarter of the limit and at
-// least four times the average of the others, or -1 if there is none.
-func (l *ledger) oversized() int {
-	last := -1
-	for _, target := range l.large {
-		bytes, others := l.targets[target], int64(l.holders-1)
-		if bytes > l.limit/4 && bytes*others >= 4*(l.sum-bytes) {
-			last = max(last, target)
+// last returns the target with the highest key of those that have reserved memory, or -1 if
+// there is none.
+func (l *ledger) last() int {
+	if l.places == nil {
+		l.places = l.memory.fairOrder(l.targets)
+		l.known = make([]int64, len(l.targets))
+		for i, t := range l.targets {
+			l.known[i] = l.memory.sizes[t.ID]
+		}
+	}
+	last, highest := -1, -1
+	for i, bytes := range l.reserved {
+		if bytes <= 0 {
+			continue
+		}
+		if key := l.key(i); key > highest {
+			last, highest = i, key
 		}
 	}
 	return last
 }
 
-func (l *ledger) release(target int) {
-	bytes := l.targets[target]
-	if bytes > 0 {
-		l.holders--
+func (l *ledger) key(target int) int {
+	return bits.Len64(uint64(max(l.reserved[target], l.known[target])))*len(l.targets) + l.places[target]
+}
+
+// fairOrder returns the place of each target. Each namespace has one target before any has a
+// second one, so the last ones belong to the namespaces with the most targets. Hashes decide
+// among namespaces and within them, because names must not.
+func (m *memory) fairOrder(targets []*target.Target) []int {
+	type place struct{ index, rank int }
+	hash := func(s string) uint64 { return maphash.String(m.seed, s) }
+	order := make([]place, len(targets))
+	for i := range order {
+		order[i].index = i
 	}
-	l.sum -= bytes
-	l.memory.bodies -= bytes
-	l.targets[target] = 0
+	slices.SortFunc(order, func(a, b place) int {
+		return cmp.Compare(hash(targets[a.index].ID), hash(targets[b.index].ID))
+	})
+	ranks := map[string]int{}
+	for i := range order {
+		namespace := targets[order[i].index].Namespace
+		order[i].rank = ranks[namespace]
+		ranks[namespace]++
+	}
+	slices.SortStableFunc(order, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(hash(targets[a.index].Namespace), hash(targets[b.index].Namespace)))
+	})
+	places := make([]int, len(targets))
+	for i, p := range order {
+		places[p.index] = i
+	}
+	return places
 }
 
 // store stores the result of a target. If the target has been dropped in the meantime, it
@@ -114,7 +160,7 @@ func (l *ledger) release(target int) {
 func (l *ledger) store(target int, r Result) {
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
-	if l.isDropped(target) && r.part.Body != nil {
+	if l.dropped[target] && r.part.Body != nil {
 		r.drop()
 	}
 	if r.part.Body == nil {
@@ -123,11 +169,39 @@ func (l *ledger) store(target int, r Result) {
 	l.results[target], l.done[target] = r, true
 }
 
-// close releases all reservations. The bodies must no longer be in use.
+// close releases all reservations, and remembers the sizes. The bodies must no longer be in
+// use.
 func (l *ledger) close() {
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
-	for i := range l.targets {
+	for i, t := range l.targets {
+		switch {
+		case l.dropped[i]:
+			l.memory.remember(t.ID, l.known[i])
+		case l.reserved[i] > 0:
+			l.memory.remember(t.ID, l.reserved[i])
+		}
 		l.release(i)
+	}
+	l.memory.forget()
+}
+
+// forgetting is after what time the sizes of targets are forgotten. The targets may be gone.
+const forgetting = 10 * time.Minute
+
+// remember remembers the size of a target. The memory must be locked.
+func (m *memory) remember(id string, bytes int64) {
+	if m.sizes == nil {
+		m.sizes = map[string]int64{}
+	}
+	m.sizes[id] = bytes
+}
+
+// forget forgets all sizes once per forgetting, so that they are those of current targets. The
+// memory must be locked.
+func (m *memory) forget() {
+	if now := time.Now(); now.Sub(m.forgot) > forgetting {
+		m.forgot = now
+		clear(m.sizes)
 	}
 }

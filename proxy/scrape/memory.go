@@ -2,11 +2,13 @@ package scrape
 
 import (
 	"errors"
+	"hash/maphash"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+	"time"
 )
 
 // errMemory is the error of a target that is dropped to stay within MEMORY_LIMIT.
@@ -18,8 +20,8 @@ const ProgramMemory = 16 << 20
 
 // Memory that is needed in addition and is not measured, in bytes.
 const (
-	passingMemory = 8 << 20 // allocations between two measurements
-	readingMemory = 1 << 20 // reading one body, without what is kept of it
+	passingMemory = 8 << 20   // allocations between two measurements
+	readingMemory = 512 << 10 // reading one body, without what is kept of it and indexing it
 )
 
 // minMemory is the memory that bodies may always take, in bytes.
@@ -39,6 +41,10 @@ type memory struct {
 	bodies    int64      // bytes reserved by all scrapes
 	others    int64      // bytes that the process uses for everything else
 	eager     bool       // GOGC is halved
+
+	seed   maphash.Seed
+	sizes  map[string]int64 // bytes that targets took in their last scrapes, by ID
+	forgot time.Time        // when sizes were last forgotten
 }
 
 // largeBodies is the size of bodies, in bytes, above which garbage is collected when the heap
@@ -74,9 +80,19 @@ type keeper interface {
 // read concurrently.
 func newMemory(limit int64, reading int, k keeper) *memory {
 	return &memory{
-		limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory, floor: minMemory,
-		keeper: k, inUse: memoryInUse, collect: runtime.GC, isTunable: os.Getenv("GOGC") == "",
+		limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory + scratchFor(limit), floor: minMemory,
+		seed: maphash.MakeSeed(), keeper: k, inUse: memoryInUse, collect: runtime.GC, isTunable: os.Getenv("GOGC") == "",
 	}
+}
+
+// scratchFor returns how many bytes of memory indexing bodies may take, in addition to what is
+// kept of them.
+func scratchFor(limit int64) int64 {
+	const most = 256 << 20
+	if limit == 0 {
+		return most
+	}
+	return min(limit/8, most/4)
 }
 
 // workers returns the number of bodies to read concurrently: n, or 8 per core if n is 0, but
@@ -86,7 +102,7 @@ func workers(n int, limit int64) int {
 		n = 8 * runtime.GOMAXPROCS(0)
 	}
 	if limit > 0 {
-		n = int(min(int64(n), limit/(8*readingMemory)))
+		n = int(min(int64(n), limit/(16*readingMemory)))
 	}
 	return max(n, 8)
 }
@@ -103,7 +119,8 @@ func (m *memory) measureOthers() int64 {
 		now = m.outsideBodies()
 	}
 	if now > m.others || now < m.others/2 {
-		m.others = now
+		const step = 1 << 20 // small increases must not change which targets are dropped
+		m.others = (now + step - 1) / step * step
 	}
 	return m.others
 }

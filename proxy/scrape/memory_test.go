@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"fmt"
+	"hash/maphash"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,10 +13,12 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
 
-// TestMemoryLimit checks that the last targets are dropped and the others served, regardless
-// of which one responds first.
+// TestMemoryLimit checks that the same targets are dropped and the others served, regardless
+// of which one responds first, once their sizes are known.
 func TestMemoryLimit(t *testing.T) {
 	pods := []string{"a", "b", "c", "d"}
+	seed := maphash.MakeSeed()
+	served := ""
 	for _, slow := range append(pods, "none") {
 		t.Run("slow "+slow, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -32,7 +35,7 @@ func TestMemoryLimit(t *testing.T) {
 					targets = append(targets, at(pod))
 				}
 				c := n.newClient(t, Options{MemoryLimit: 1 << 30})
-				c.memory.inUse = func() int64 { return 0 }
+				c.memory.inUse, c.memory.seed = func() int64 { return 0 }, seed
 				gather(c, 5*time.Second, targets...).Release() // each body takes the same memory from now on
 				a := gather(c, 5*time.Second, targets...)
 				wantReasons(t, a, target.OK, target.OK, target.OK, target.OK)
@@ -40,17 +43,97 @@ func TestMemoryLimit(t *testing.T) {
 				a.Release()
 
 				c.memory.limit, c.memory.floor = 1, all*6/10
-				a = gather(c, 5*time.Second, targets...)
-				wantReasons(t, a, target.OK, target.OK, target.Memory, target.Memory)
-				out := written(t, a)
-				for pod, isServed := range map[string]bool{"a": true, "b": true, "c": false, "d": false} {
-					if strings.Contains(out, `m_`+pod+`{pod="`+pod) != isServed {
-						t.Errorf("samples of %s in the exposition: want %v", pod, isServed)
+				for range 3 {
+					a = gather(c, 5*time.Second, targets...)
+					ok := okPods(a)
+					out := written(t, a)
+					for _, pod := range pods {
+						if strings.Contains(out, `m_`+pod+`{pod="`+pod) != strings.Contains(ok, pod) {
+							t.Errorf("samples of %s in the exposition, although %q are up", pod, ok)
+						}
+					}
+					a.Release()
+					if served == "" {
+						served = ok
+					}
+					if ok != served || len(ok) != 2 {
+						t.Errorf("%q are up, want two, the same as before: %q", ok, served)
 					}
 				}
-				a.Release()
 				if c.memory.bodies != 0 {
 					t.Errorf("%d bytes are still reserved", c.memory.bodies)
+				}
+			})
+		})
+	}
+}
+
+// okPods returns the names of the pods that are up.
+func okPods(a Answer) string {
+	names := ""
+	for _, r := range a.Results {
+		if r.Outcome.Reason == target.OK {
+			names += r.Target.Pod
+		}
+	}
+	return names
+}
+
+// TestFairness checks that small targets are served beside many hogs, whatever their names, and
+// that a namespace with many targets does not crowd out one with few.
+func TestFairness(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		first, last  int // targets in the namespaces aaa and zzz
+		hogs         int // size of those in aaa, as a multiple of those in zzz
+		share        int64
+		atLeastFirst int
+	}{
+		{"hogs", 20, 20, 10, 2, 5},
+		{"a large namespace", 30, 10, 1, 2, 9},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := network{hosts: map[string]behaviour{}}
+				var targets []*target.Target
+				add := func(namespace string, i, size int) {
+					pod := fmt.Sprint(namespace, i)
+					n.hosts[pod] = serves(func(w http.ResponseWriter, _ *http.Request) {
+						w.Header().Set("Content-Type", "text/plain")
+						for c := range size {
+							_, _ = w.Write([]byte(unlike(fmt.Sprint(pod, "_", c))))
+						}
+					})
+					to := *at(pod)
+					to.Namespace = namespace
+					targets = append(targets, &to)
+				}
+				for i := range test.first {
+					add("aaa", i, test.hogs)
+				}
+				for i := range test.last {
+					add("zzz", i, 1)
+				}
+				c := n.newClient(t, Options{MemoryLimit: 1 << 30})
+				c.memory.inUse = func() int64 { return 0 }
+				a := gather(c, 5*time.Second, targets...)
+				all := c.memory.bodies
+				a.Release()
+				clear(c.memory.sizes)
+
+				c.memory.limit, c.memory.floor = 1, all/test.share
+				for scrape := range 3 {
+					a = gather(c, 5*time.Second, targets...)
+					up := map[string]int{}
+					for _, r := range a.Results {
+						if r.Outcome.Reason == target.OK {
+							up[r.Target.Namespace]++
+						}
+					}
+					a.Release()
+					if up["zzz"] != test.last || up["aaa"] < test.atLeastFirst {
+						t.Errorf("scrape %d: up are %v", scrape, up)
+					}
 				}
 			})
 		})
