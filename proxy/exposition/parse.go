@@ -26,6 +26,7 @@ type parser struct {
 	series     seriesSet
 	metrics    []uint64 // for OpenMetrics output: by sample, its metricHash
 	exposed    int      // series so far, including duplicates
+	renamed    int      // labels renamed to exported_<name> so far
 	ended      bool     // # EOF was read
 }
 
@@ -219,19 +220,9 @@ func (p *parser) giveWay(family string) error {
 	exported, err := p.resolveLabels()
 	if exported > 0 {
 		p.body.conflicts[conflict{LabelConflict, family}] += exported
+		p.renamed += exported
 	}
 	return err
-}
-
-// exported returns how many labels were renamed to exported_<name> so far.
-func (p *parser) exported() int {
-	n := 0
-	for c, count := range p.body.conflicts {
-		if c.kind == LabelConflict {
-			n += count
-		}
-	}
-	return n
 }
 
 // expose counts series that the body exposes, including duplicates, and enforces
