@@ -23,7 +23,7 @@ const renewal = 10 * time.Minute
 // reference engine reads bodies that have other shapes.
 type catalog struct {
 	key     catalogKey
-	limit   int // of all shapes, in bytes
+	library *library
 	made    time.Time
 	isFull  atomic.Bool
 	labels  Labels // only their names matter
@@ -31,19 +31,36 @@ type catalog struct {
 	first   atomic.Pointer[shape] // the first shape of a body: a guess
 	unknown atomic.Int64          // bytes of unknown lines in all learners
 
+	size      int64       // of all shapes and unknown lines, in bytes; guarded by library.mu
+	used      time.Time   // last; guarded by library.mu
+	isDropped atomic.Bool // the library has it no more
+
 	mu        sync.RWMutex // guards the following fields
 	shapes    []*shape
 	byHead    map[string]*shape
-	names     map[string]uint32 // from a claimed name to its claim.id
-	claimants map[uint32]*shape // from a claim.id to the last shape that claims it
-	families  int               // how many, in all shapes
-	size      int               // of all shapes, in bytes
+	names     map[claimedName]uint32 // to its claim.id
+	claimants []*shape               // by claim.id: the last shape that claims the name
+	families  int                    // how many, in all shapes
 }
 
-func newCatalog(key catalogKey, labels Labels, limit int) *catalog {
+// claimedName is a name and its role.
+type claimedName struct {
+	role claimRole
+	name string
+}
+
+type claimRole byte
+
+const (
+	claimFamily claimRole = iota
+	claimDeclared
+	claimSample
+)
+
+func newCatalog(key catalogKey, labels Labels, l *library) *catalog {
 	return &catalog{
-		key: key, limit: limit, made: time.Now(), labels: labels, seed: maphash.MakeSeed(),
-		byHead: make(map[string]*shape), names: make(map[string]uint32), claimants: make(map[uint32]*shape),
+		key: key, library: l, made: time.Now(), labels: labels, seed: maphash.MakeSeed(),
+		byHead: make(map[string]*shape), names: make(map[claimedName]uint32),
 	}
 }
 
@@ -62,26 +79,34 @@ func (c *catalog) add(key string, s *shape) *shape {
 	if known := c.byHead[key]; known != nil {
 		return known
 	}
-	if c.size+s.size() > c.limit {
-		c.isFull.Store(true)
+	s.key = key
+	if !c.hasRoom(s) {
 		return nil
 	}
-	c.size += s.size()
-	c.enter(key, s)
+	c.enter(s)
 	return s
+}
+
+// hasRoom counts the memory of a shape, or marks the catalog as full if there is none.
+func (c *catalog) hasRoom(s *shape) bool {
+	if !c.library.grow(c, int64(s.size())) {
+		c.isFull.Store(true)
+		return false
+	}
+	return true
 }
 
 // enter registers a shape, which may be a newer version of another one. The catalog
 // must be locked.
-func (c *catalog) enter(key string, s *shape) {
-	s.key, s.index, s.number = key, uint32(len(c.shapes)), uint32(len(c.byHead))
+func (c *catalog) enter(s *shape) {
+	s.index, s.number = uint32(len(c.shapes)), uint32(len(c.byHead))
 	s.isContested = new(atomic.Bool)
-	if older := c.byHead[key]; older != nil {
+	if older := c.byHead[s.key]; older != nil {
 		s.number, s.isContested = older.number, older.isContested
 	}
 	s.complete(c)
 	c.shapes = append(c.shapes, s)
-	c.byHead[key] = s
+	c.byHead[s.key] = s
 }
 
 // replace registers a newer version of a shape. Its learner continues in the state of
@@ -96,13 +121,12 @@ func (c *catalog) replace(older, newer *shape) *shape {
 	if newer.learner.version > maxVersions {
 		return nil
 	}
-	if c.size+newer.size() > c.limit {
-		c.isFull.Store(true)
+	newer.key = older.key
+	if !c.hasRoom(newer) {
 		return nil
 	}
-	c.size += newer.size()
 	newer.learner.goOn(&older.learner)
-	c.enter(older.key, newer)
+	c.enter(newer)
 	newer.next.Store(older.next.Load())
 	older.newer.Store(newer)
 	return newer
@@ -110,11 +134,12 @@ func (c *catalog) replace(older, newer *shape) *shape {
 
 // nameID returns the number of a name, and numbers a new one. The catalog must be
 // locked.
-func (c *catalog) nameID(name string) uint32 {
-	id, ok := c.names[name]
+func (c *catalog) nameID(role claimRole, name string) uint32 {
+	id, ok := c.names[claimedName{role, name}]
 	if !ok {
 		id = uint32(len(c.names))
-		c.names[name] = id
+		c.names[claimedName{role, name}] = id
+		c.claimants = append(c.claimants, nil)
 	}
 	return id
 }

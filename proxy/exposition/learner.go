@@ -10,7 +10,7 @@ const (
 	learningVisits = 8  // visits with unknown lines during which a shape learns
 	restingVisits  = 64 // visits with unknown lines until it learns again, initially
 	maxVersions    = 32 // newer versions of a shape
-	learnerShare   = 8  // unknown lines may take this fraction (1/8) of the limit of the catalog
+	learnerShare   = 8  // unknown lines of a catalog may take this fraction (1/8) of the limit of the library
 )
 
 // learner finds lines that several bodies have and their shape lacks. With them, a
@@ -49,6 +49,7 @@ func (l *learner) goOn(older *learner) {
 // forget drops the unknown lines. The learner must be locked.
 func (l *learner) forget() {
 	l.catalog.unknown.Add(-l.size)
+	l.catalog.library.shrink(l.catalog, l.size)
 	l.unknown, l.first, l.size = nil, nil, 0
 }
 
@@ -68,8 +69,8 @@ func (l *learner) note(by uint64, prefix []byte, before int, after *unknownLine)
 		}
 		return known
 	}
-	size := int64(len(prefix)) + 200
-	if l.catalog.unknown.Load()+size > int64(l.catalog.limit/learnerShare) {
+	size := unknownSize(len(prefix), l.unknown == nil)
+	if l.catalog.unknown.Load()+size > l.catalog.library.limit/learnerShare || !l.catalog.library.grow(l.catalog, size) {
 		return nil
 	}
 	l.catalog.unknown.Add(size)

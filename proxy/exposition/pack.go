@@ -75,7 +75,7 @@ func (p *packer) begin(c *catalog, pools *pools, src io.Reader, opts Options) {
 	p.isFull, p.taken, p.grown, p.comments, p.written = false, 0, 0, 0, 0
 	p.free = max(chunkSize+readSize, p.memory())
 	p.packed = &packed{catalog: c, target: maphash.Bytes(c.seed, opts.Labels.text), pools: pools}
-	p.last, p.nextVisit = pools.last.take(p.packed.target), 0
+	p.last, p.nextVisit = pools.last.take(p.packed), 0
 	p.shape, p.families, p.mayConflict = nil, 0, false
 	p.visits, p.late = p.visits[:0], p.late[:0]
 	p.body.packed = p.packed

@@ -109,7 +109,7 @@ func (p *packer) followExtra() bool {
 		return false // it is written differently, or another line comes, or it has a timestamp
 	}
 	name, _, _ := bytes.Cut(line[:blank], []byte("{"))
-	if !p.shape.names[string(name)].isSeen {
+	if known, _ := p.shape.names.find(name); !known.isSeen {
 		return false
 	}
 	tail := plainTail(p.text[p.pos+blank+1:])
@@ -163,7 +163,7 @@ func (p *packer) noteFollowed(raw []byte) error {
 		return errOdd
 	}
 	prefix := raw[:l.at]
-	name := p.shape.names[string(l.name)]
+	name, _ := p.shape.names.find(l.name)
 	l.name = []byte(name.written)
 	if _, err := p.resolveLabels(); err != nil {
 		return errOdd
@@ -172,10 +172,12 @@ func (p *packer) noteFollowed(raw []byte) error {
 	return nil
 }
 
-// releaseLast releases the last body, along which no more is read.
+// releaseLast releases the last body, along which no more is read, and lets go of all
+// that belongs to the catalog, which may be dropped before the next body.
 func (p *packer) releaseLast() {
 	if p.last != nil {
 		p.last.release()
 	}
-	p.last, p.trail = nil, unpacker{}
+	p.last, p.trail, p.noted = nil, unpacker{}, nil
+	p.catalog, p.shape, p.current, p.packed, p.body = nil, nil, nil, nil, nil
 }

@@ -183,7 +183,7 @@ func (p *packer) takeOther() error {
 		return errOdd
 	}
 	prefix := p.text[start:l.at]
-	name, ok := p.shape.names[string(l.name)]
+	name, ok := p.shape.names.find(l.name)
 	if !ok { // the next body finds it in the shape
 		p.catalog.extend(p.shape, []*unknownLine{{prefix: string(prefix), before: p.anchor}})
 		return errOdd
@@ -196,12 +196,12 @@ func (p *packer) takeOther() error {
 		return errOdd
 	}
 	id := p.series.identity(l, p.typ())
-	if i, ok := p.shape.bySeries[id]; ok {
-		if !bytes.Equal(p.shape.prefix(int(i)), prefix) {
+	if i, ok := p.shape.withIdentity(id); ok {
+		if !bytes.Equal(p.shape.prefix(i), prefix) {
 			return errOdd
 		}
 		p.pos = start
-		return p.takeKnown(int(i), l.at)
+		return p.takeKnown(i, l.at)
 	}
 	if p.extras.has(id) || p.isExcessive() {
 		return errOdd

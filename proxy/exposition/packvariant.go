@@ -29,11 +29,11 @@ func (p *packer) takeVariant(i int) (bool, error) {
 	}
 	id, metric := p.identify(&s.lines[i])
 	prefix := p.text[p.pos : p.pos+length]
-	if known, ok := s.bySeries[id]; ok {
-		if !bytes.Equal(s.prefix(int(known)), prefix) {
+	if known, ok := s.withIdentity(id); ok {
+		if !bytes.Equal(s.prefix(known), prefix) {
 			return false, nil
 		}
-		return true, p.takeKnown(int(known), p.pos+length)
+		return true, p.takeKnown(known, p.pos+length)
 	}
 	if p.extras.has(id) || p.isExcessive() {
 		return false, nil

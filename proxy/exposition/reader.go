@@ -5,7 +5,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // Reader reads bodies with the same results as Read, but much faster and in much less
@@ -16,20 +15,15 @@ type Reader struct {
 	pools   pools
 	last    atomic.Pointer[bodyType]
 
-	mu       sync.Mutex // guards catalogs
-	catalogs map[catalogKey]*catalog
-	limit    int // for the shapes of each catalog, in bytes
+	learned library
 }
 
-// NewReader returns a Reader that has no shapes yet. shapes is the approximate memory
-// limit for shapes, in bytes, for each combination of body syntax, output format, and
-// names of target labels.
+// NewReader returns a Reader that has no shapes yet. shapes is the memory limit for
+// shapes, in bytes. It applies to all formats together.
 func NewReader(shapes int) *Reader {
-	return &Reader{
-		limit:    shapes,
-		packers:  sync.Pool{New: func() any { return &packer{buf: make([]byte, firstRead)} }},
-		catalogs: map[catalogKey]*catalog{},
-	}
+	r := &Reader{packers: sync.Pool{New: func() any { return &packer{buf: make([]byte, firstRead)} }}}
+	r.learned = library{limit: int64(shapes), last: &r.pools.last, catalogs: map[catalogKey]*catalog{}}
+	return r
 }
 
 // bodyType is a result of syntaxOf with its arguments.
@@ -84,6 +78,10 @@ func (r *Reader) KeptMemory() int64 { return r.pools.size() }
 // LastBodies returns how many bytes of KeptMemory hold the last bodies of targets.
 func (r *Reader) LastBodies() int64 { return r.pools.last.memory() }
 
+// LearnedMemory returns how many bytes of memory the Reader holds for shapes, and for
+// lines that may be added to them.
+func (r *Reader) LearnedMemory() int64 { return r.learned.memory() }
+
 // DropFree releases the memory kept for reuse and the last bodies of targets.
 func (r *Reader) DropFree() {
 	r.pools.last.drop()
@@ -92,15 +90,7 @@ func (r *Reader) DropFree() {
 
 // catalogFor returns the catalog for bodies that are read with these options.
 func (r *Reader) catalogFor(in syntax, opts Options) *catalog {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	key := catalogKey{in: in, out: opts.Format, labels: opts.Labels.key}
-	c := r.catalogs[key]
-	if c == nil || c.isFull.Load() && time.Since(c.made) > renewal {
-		c = newCatalog(key, opts.Labels, r.limit)
-		r.catalogs[key] = c
-	}
-	return c
+	return r.learned.catalogFor(in, opts)
 }
 
 // read packs the body or, if it is odd, lets the reference engine read it.

@@ -22,8 +22,8 @@ type shape struct {
 
 	text     []byte // of all lines
 	lines    []shapeLine
-	names    map[string]sampleName // by the name in a body
-	bySeries map[uint64]int32      // from hasher.identity to a line
+	names    sampleNames
+	bySeries lineIndex
 
 	// In OpenMetrics, if a metric may have several samples:
 	hasParts  bool
@@ -55,14 +55,6 @@ type shapeLine struct {
 type labelPlace struct {
 	name, start, end uint16 // of the name, and of the value without its quotes
 	hash             uint64 // see hasher.labelHash
-}
-
-// sampleName is a name of samples, and what it becomes.
-type sampleName struct {
-	written string // as the output can carry it
-	family  int32  // in shape.families
-	claim   uint32 // see claim.id
-	isSeen  bool   // some line has it; else the TYPE allows it
 }
 
 // A claim is a name that no other family of the same body may have. If another one has
@@ -97,9 +89,6 @@ func (s *shape) isAt(i int, text []byte) bool {
 // isEmpty reports whether the shape was learned from a family without samples.
 func (s *shape) isEmpty() bool { return len(s.lines) == 0 && !s.isOdd }
 
-// size returns about how much memory the shape takes, in bytes.
-func (s *shape) size() int { return 500 + len(s.head) + len(s.text) + 150*len(s.lines) }
-
 func (s *shape) typ() metricType {
 	if s.current == nil {
 		return untyped
@@ -117,7 +106,8 @@ const maxPasses = 1 << 20
 func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	p := newParser(bytes.Clone(lines), c.key.in, Options{Format: c.key.out, Labels: c.labels})
 	p.series.seed = c.seed
-	s := &shape{head: bytes.Clone(lines[:headLength]), beginsBody: beginsBody, learner: learner{catalog: c, rest: restingVisits}, names: map[string]sampleName{}, bySeries: map[uint64]int32{}}
+	s := &shape{head: bytes.Clone(lines[:headLength]), beginsBody: beginsBody, learner: learner{catalog: c, rest: restingVisits}}
+	names := map[string]sampleName{}
 	for p.pos < len(p.text) {
 		start, exposed, renamed := p.pos, p.exposed, p.exported
 		if p.entry() != nil {
@@ -129,12 +119,14 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 		if p.exposed != len(p.body.samples) || p.line.start != start {
 			return nil
 		}
-		s.add(p, int32(p.exported-renamed))
+		s.add(p, int32(p.exported-renamed), names)
 	}
 	p.declareFamilies()
 	s.current, s.families = p.current, p.body.families
-	s.addUnseenNames(p)
-	if len(s.bySeries) != len(s.lines) { // one series at several times
+	s.addUnseenNames(p, names)
+	s.names = orderedNames(names)
+	var areDistinct bool
+	if s.bySeries, areDistinct = newLineIndex(s.lines); !areDistinct { // one series at several times
 		return nil
 	}
 	if p.exported > 0 && len(s.families) > 1 || len(s.families)*len(s.lines) > maxPasses {
@@ -143,11 +135,13 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	// Other names are declared, or the TYPE of the previous family would stay in
 	// effect.
 	s.isOdd = len(p.declared) > 1 || p.current == nil && (len(p.declared) > 0 || !beginsBody)
+	s.numberMetrics(c.key.out.syntax)
+	s.trim()
 	return s
 }
 
-// add adds the line that was parsed last.
-func (s *shape) add(p *parser, renamed int32) {
+// add adds the line that was parsed last, and its name to names.
+func (s *shape) add(p *parser, renamed int32, names map[string]sampleName) {
 	l, sample := &p.line, &p.body.samples[len(p.body.samples)-1]
 	line := shapeLine{start: uint32(len(s.text)), family: p.lastFamily, renamed: renamed}
 	s.text = append(s.text, p.text[l.start:l.at]...)
@@ -163,9 +157,11 @@ func (s *shape) add(p *parser, renamed int32) {
 	if len(p.metrics) > 0 {
 		line.metricHash = p.metrics[len(p.metrics)-1]
 	}
-	s.names[string(l.exposed)] = sampleName{written: string(l.name), family: p.lastFamily, isSeen: true}
+	if !names[string(l.exposed)].isSeen {
+		exposed := string(l.exposed)
+		names[exposed] = sampleName{exposed: exposed, written: string(l.name), family: p.lastFamily, isSeen: true}
+	}
 	line.identity = p.series.identity(l, p.typ())
-	s.bySeries[line.identity] = int32(len(s.lines))
 	s.lines = append(s.lines, line)
 }
 
@@ -188,17 +184,17 @@ func valuesOf(l *line, series hasher, under metricType) []labelPlace {
 	return values
 }
 
-// addUnseenNames adds the names that samples of the declared family may have in
+// addUnseenNames adds to names those that samples of the declared family may have in
 // addition to those of its lines.
-func (s *shape) addUnseenNames(p *parser) {
+func (s *shape) addUnseenNames(p *parser, names map[string]sampleName) {
 	if s.current == nil {
 		return
 	}
 	for _, suffix := range append([]string{""}, s.current.typ.suffixes(p.in)...) {
 		name, _ := placeOf(p.opts.Format.syntax, s.current.typ, s.current.written, suffix)
 		exposed := s.current.name + suffix
-		if family, ok := p.byName[name]; ok && !s.names[exposed].isSeen {
-			s.names[exposed] = sampleName{written: s.current.written + suffix, family: family}
+		if family, ok := p.byName[name]; ok && !names[exposed].isSeen {
+			names[exposed] = sampleName{exposed: exposed, written: s.current.written + suffix, family: family}
 		}
 	}
 }
@@ -206,8 +202,8 @@ func (s *shape) addUnseenNames(p *parser) {
 // complete fills in what is derived from the lines. The catalog must be locked.
 func (s *shape) complete(c *catalog) {
 	claims := map[uint32]bool{}
-	claimName := func(kind, name string, isShared bool) {
-		id := c.nameID(kind + name)
+	claimName := func(role claimRole, name string, isShared bool) {
+		id := c.nameID(role, name)
 		before, ok := claims[id]
 		claims[id] = isShared && (before || !ok)
 	}
@@ -215,24 +211,25 @@ func (s *shape) complete(c *catalog) {
 		f := &s.families[i]
 		f.shape, f.index, f.id = s, int32(i), c.families
 		c.families++
-		claimName("family ", f.name, false)
+		claimName(claimFamily, f.name, false)
 		if f.declared == nil { // another family may declare it
-			claimName("declared ", f.name, false)
+			claimName(claimDeclared, f.name, false)
 		}
 	}
-	for exposed, name := range s.names {
+	for i := range s.names {
+		name := &s.names[i]
 		if name.isSeen {
-			claimName("sample ", name.written, false)
+			claimName(claimSample, name.written, false)
 		}
-		name.claim = c.nameID("sample " + name.written)
-		s.names[exposed] = name
+		name.claim = c.nameID(claimSample, name.written)
 	}
 	if d := s.current; d != nil {
-		claimName("declared ", d.name, d.help != "" && d.unit == "")
+		claimName(claimDeclared, d.name, d.help != "" && d.unit == "")
 		if d.written != d.name {
-			claimName("declared ", d.written, false)
+			claimName(claimDeclared, d.written, false)
 		}
 	}
+	s.claims = make([]claim, 0, len(claims))
 	for id, isShared := range claims {
 		s.claims = append(s.claims, claim{id, isShared})
 		if other := c.claimants[id]; other != nil && other.key != s.key {
@@ -241,6 +238,11 @@ func (s *shape) complete(c *catalog) {
 		}
 		c.claimants[id] = s
 	}
+}
+
+// numberMetrics numbers the metrics of the lines, and determines whether those of each
+// metric are together.
+func (s *shape) numberMetrics(out syntax) {
 	switch s.typ() {
 	case untyped, gauge:
 	case counter:
@@ -248,13 +250,7 @@ func (s *shape) complete(c *catalog) {
 	default:
 		s.hasParts = true
 	}
-	s.hasParts = s.hasParts && c.key.out.syntax == openMetrics
-	s.numberMetrics()
-}
-
-// numberMetrics numbers the metrics of the lines, and determines whether those of each
-// metric are together.
-func (s *shape) numberMetrics() {
+	s.hasParts = s.hasParts && out == openMetrics
 	s.isGrouped = true
 	if !s.hasParts {
 		return
