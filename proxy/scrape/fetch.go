@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -17,10 +16,6 @@ import (
 	"github.com/canonical/metrics-k8s-proxy/proxy/exposition"
 	"github.com/canonical/metrics-k8s-proxy/proxy/target"
 )
-
-// maxReadWait is the total time that reading a body may wait for the target before the body
-// gives up its reading slot, so that a slow target does not delay the others.
-const maxReadWait = 20 * time.Millisecond
 
 // fetchSafely is fetch, but a panic fails only the target, with reason parse: bodies are not
 // trusted, and other targets must not lose their samples to one of them.
@@ -111,20 +106,20 @@ func (c *Client) read(ctx context.Context, resp *http.Response, profile target.P
 	if resp.ContentLength > limit {
 		return nil, 0, tooLargeError(limit)
 	}
-	if err := acquireSlot(ctx, c.reading); err != nil {
+	slot := &slot{slots: c.reading}
+	if err := slot.acquire(ctx); err != nil {
 		return nil, 0, err
 	}
-	release := sync.OnceFunc(func() { releaseSlot(c.reading) })
-	defer release()
-	resp.Body = newReleasingBody(resp.Body, release)
+	defer slot.release()
+	resp.Body = newReleasingBody(resp.Body, slot.release)
 	decoded, err := decode(resp, limit)
 	if err != nil {
 		return nil, 0, err
 	}
-	limited := newLimitedReader(decoded, limit)
+	limited := newLimitedReader(&yieldingReader{decoded, ctx, slot, yieldEvery}, limit)
 	opts.ContentType = resp.Header.Get("Content-Type")
 	opts.Work = func(bytes, scratch int64) (func(), error) {
-		release() // it has been read
+		slot.release() // it has been read
 		return c.works.start(ctx, bytes, scratch)
 	}
 	exposed := io.Reader(limited)
@@ -169,54 +164,6 @@ func translate(ctx context.Context, profile target.Profile, contentType string, 
 		return nil, closeResult, err
 	}
 	return newLimitedReader(translated, profile.BodySizeLimit), closeResult, nil
-}
-
-// releasingBody calls release once its reads have waited longer than maxReadWait in total.
-// release may be called more than once.
-type releasingBody struct {
-	io.ReadCloser
-	release func()
-	timer   *time.Timer   // calls release
-	left    time.Duration // until release
-}
-
-func newReleasingBody(body io.ReadCloser, release func()) *releasingBody {
-	timer := time.AfterFunc(maxReadWait, release)
-	timer.Stop()
-	return &releasingBody{body, release, timer, maxReadWait}
-}
-
-func (b *releasingBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return b.ReadCloser.Read(p)
-	}
-	start := time.Now()
-	b.timer.Reset(b.left)
-	n, err := b.ReadCloser.Read(p)
-	b.timer.Stop()
-	if b.left -= time.Since(start); b.left <= 0 { // the timer may not have fired yet
-		b.release()
-	}
-	return n, err
-}
-
-// acquireSlot acquires a slot, or returns an error when ctx ends. A nil channel has no limit.
-func acquireSlot(ctx context.Context, slots chan struct{}) error {
-	if slots == nil {
-		return nil
-	}
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func releaseSlot(slots chan struct{}) {
-	if slots != nil {
-		<-slots
-	}
 }
 
 // limitedReader returns a tooLargeError if the body is longer than limit bytes.

@@ -64,12 +64,12 @@ type Request struct {
 }
 
 // Gather scrapes all targets concurrently and merges their responses in the requested format.
-// It waits until each target has responded, the deadline has passed or ctx has ended. A
-// target that fails does not affect the samples of others. After the last response, the
+// It waits until each target has responded, the deadline has passed or ctx has ended, even if
+// a response is still being read then: see ledger.take. A target that fails does not affect the samples of others. After the last response, the
 // targets are looked up again. The response of a target whose owner is gone or has another
 // address is dropped, because it may come from another pod. The caller must call Release.
 func (c *Client) Gather(ctx context.Context, req Request) Answer {
-	targets := req.Targets()
+	start, targets := time.Now(), req.Targets()
 	ctx, cancel := context.WithDeadline(ctx, req.Deadline(0))
 	defer cancel()
 	var bytes atomic.Int64
@@ -91,16 +91,40 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 			ledger.store(i, result)
 		})
 	}
-	wg.Wait()
+	await(ctx, &wg)
+	results := ledger.take(func(t *target.Target) Result {
+		return resultOf(t, render(t.Labels), start, nil, 0, deadlineError{errUnread})
+	})
 	c.memory.tune()
-	results := stillKnown(ledger.results, req.Targets())
+	results = stillKnown(results, req.Targets())
 	parts := make([]exposition.Part, len(results))
 	for i := range results {
 		parts[i] = results[i].part
 	}
-	start := time.Now()
+	gathered := time.Now()
 	merged := exposition.Merge(req.Format, parts)
-	return Answer{Merged: merged, Results: results, MergeTime: time.Since(start), ledger: ledger}
+	return Answer{Merged: merged, Results: results, MergeTime: time.Since(gathered), ledger: ledger}
+}
+
+// grace is how long Gather waits after the deadline for responses that are being read.
+const grace = 10 * time.Millisecond
+
+// await waits for the goroutines until ctx ends and, after that, for grace.
+func await(ctx context.Context, wg *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+	case <-time.After(grace):
+	}
 }
 
 // stillKnown returns the results of the targets that still have the same address: of the same
@@ -154,36 +178,42 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// scrape scrapes one target. The result has an up sample, unless another target has the same
-// labels, or the target is terminating and the scrape failed.
+// scrape scrapes one target. The result has no up sample if another target has the same labels.
 func (c *Client) scrape(ctx context.Context, t *target.Target, format exposition.Format, header http.Header, reserve func(int64) error) Result {
-	r := Result{Target: t, part: exposition.Part{Labels: render(t.Labels)}}
-	start := time.Now()
-	var err error
-	if t.Problem != nil {
-		r.Outcome.Reason, err = t.Problem.Reason, t.Problem.Err
-	} else {
-		r.part.Body, r.Outcome.Bytes, err = c.fetchSafely(ctx, t, header, exposition.Options{
-			Format: format, Fallback: c.opts.Fallback, Labels: r.part.Labels, Reserve: reserve,
-		})
-		r.Outcome.Reason = reasonOf(err)
-		switch r.Outcome.Reason {
-		case target.Timeout:
-			err = fmt.Errorf("no complete response by the deadline: %w", err)
-		case target.Incomplete:
-			err = fmt.Errorf("incomplete HTTP response: %w", err)
+	labels, start := render(t.Labels), time.Now()
+	switch {
+	case t.Problem != nil:
+		return Result{
+			Target:  t,
+			Outcome: target.Outcome{Reason: t.Problem.Reason, Err: t.Problem.Err, Duration: time.Since(start)},
+			part:    exposition.Part{Labels: labels, HasUp: !t.Terminating && t.Problem.Reason != target.Identity},
 		}
-		if err != nil {
-			err = truncatedError{err}
-		}
+	case c.memory.lingers(t):
+		return resultOf(t, labels, start, nil, 0, errLingers)
 	}
-	r.Outcome.Err = err
-	r.Outcome.Duration = time.Since(start)
-	if r.part.Body != nil {
-		r.Outcome.Samples = r.part.Body.Samples()
+	body, bytes, err := c.fetchSafely(ctx, t, header, exposition.Options{
+		Format: format, Fallback: c.opts.Fallback, Labels: labels, Reserve: reserve,
+	})
+	return resultOf(t, labels, start, body, bytes, err)
+}
+
+// resultOf returns the result of a target by what fetch returned. It has an up sample, unless
+// the target is terminating and the scrape failed.
+func resultOf(t *target.Target, labels exposition.Labels, start time.Time, body *exposition.Body, bytes int64, err error) Result {
+	r := Result{Target: t, part: exposition.Part{Labels: labels, Body: body, Up: err == nil, HasUp: err == nil || !t.Terminating}}
+	r.Outcome = target.Outcome{Reason: reasonOf(err), Bytes: bytes, Duration: time.Since(start)}
+	if body != nil {
+		r.Outcome.Samples = body.Samples()
 	}
-	r.part.Up = err == nil
-	r.part.HasUp = r.part.Up || !t.Terminating && r.Outcome.Reason != target.Identity
+	switch r.Outcome.Reason {
+	case target.Timeout:
+		err = fmt.Errorf("no complete response by the deadline: %w", err)
+	case target.Incomplete:
+		err = fmt.Errorf("incomplete HTTP response: %w", err)
+	}
+	if err != nil {
+		r.Outcome.Err = truncatedError{err}
+	}
 	return r
 }
 

@@ -2,8 +2,10 @@ package scrape
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,4 +83,48 @@ func TestDeadlineMessages(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLingering checks that a scrape ends at its deadline although the response of a target is
+// still being read, that this target is not scraped again until reading has ended, and that
+// nothing is left then.
+func TestLingering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := network{hosts: map[string]behaviour{"good": responds(head(text) + "m 1\n"), "costly": responds(head(text) + "m 1\n")}}
+		c := n.newClient(t, Options{MemoryLimit: 1 << 30})
+		c.memory.inUse = func() int64 { return 0 }
+		costly := at("costly")
+		costly.Profile = &target.Profile{Translate: func(_ context.Context, _ string, body io.Reader) (io.Reader, error) {
+			time.Sleep(3500 * time.Millisecond) // whatever the context says
+			return body, nil
+		}}
+		scrape := func(want target.Reason, wantErr string, wantTime time.Duration) {
+			t.Helper()
+			start := time.Now()
+			a := gather(c, time.Second, at("good"), costly)
+			took := time.Since(start)
+			wantReasons(t, a, target.OK, want)
+			if err := a.Results[1].Outcome.Err; err == nil || !strings.Contains(err.Error(), wantErr) {
+				t.Errorf("got error %v, want %q", err, wantErr)
+			}
+			if out := written(t, a); took != wantTime || !strings.Contains(out, `m{pod="good"} 1`) || !strings.Contains(out, `up{pod="costly"} 0`) {
+				t.Errorf("after %s: %q, want the response of the good target after %s", took, out, wantTime)
+			}
+			a.Release()
+		}
+		scrape(target.Timeout, errUnread.Error(), time.Second+grace)
+		if c.Lingering() != 1 {
+			t.Errorf("%d targets linger, want 1", c.Lingering())
+		}
+		for range 2 {
+			scrape(target.Timeout, errLingers.Error(), 0)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if c.Lingering() != 0 || c.memory.bodies != 0 {
+			t.Errorf("%d targets linger, and %d bytes are reserved", c.Lingering(), c.memory.bodies)
+		}
+		scrape(target.Timeout, errUnread.Error(), time.Second+grace)
+		time.Sleep(3 * time.Second)
+	})
 }

@@ -36,6 +36,7 @@ type ledger struct {
 	places    []int   // in the fair order, by target; nil until a target is dropped
 	known     []int64 // bytes in their last scrapes, by target; nil until then
 	watermark int     // key from which on targets are dropped
+	isTaken   bool    // take was called
 }
 
 // open starts the ledger of a scrape. store fills results.
@@ -57,7 +58,10 @@ func (l *ledger) reserve(target int, bytes int64) error {
 	}
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
-	if l.dropped[target] {
+	switch {
+	case l.isTaken:
+		return errUnread
+	case l.dropped[target]:
 		return errMemory
 	}
 	if l.memory.bodies+bytes+l.memory.keeper.LastBodies() > l.limit {
@@ -155,11 +159,37 @@ func (m *memory) fairOrder(targets []*target.Target) []int {
 	return places
 }
 
-// store stores the result of a target. If the target has been dropped in the meantime, it
-// drops the body.
+// take returns the results. giveUp returns those of targets whose goroutines still work, for
+// example on a body that costs much time. These goroutines have been told to stop. Until they
+// do, their memory stays reserved, and their targets are not scraped again. What they store is
+// dropped.
+func (l *ledger) take(giveUp func(*target.Target) Result) []Result {
+	l.memory.mu.Lock()
+	defer l.memory.mu.Unlock()
+	l.isTaken = true
+	results := slices.Clone(l.results)
+	for i, t := range l.targets {
+		if !l.done[i] {
+			results[i] = giveUp(t)
+			l.memory.lingering[t.ID]++
+		}
+	}
+	return results
+}
+
+// store stores the result of a target. If the target has been dropped in the meantime, or its
+// result is not wanted any more, it drops the body.
 func (l *ledger) store(target int, r Result) {
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
+	if l.isTaken {
+		if r.part.Body != nil {
+			r.part.Body.Release()
+		}
+		l.release(target)
+		l.memory.stopped(l.targets[target])
+		return
+	}
 	if l.dropped[target] && r.part.Body != nil {
 		r.drop()
 	}
@@ -169,8 +199,8 @@ func (l *ledger) store(target int, r Result) {
 	l.results[target], l.done[target] = r, true
 }
 
-// close releases all reservations, and remembers the sizes. The bodies must no longer be in
-// use.
+// close releases all reservations, except those of goroutines that still work, and remembers
+// the sizes. The bodies must no longer be in use.
 func (l *ledger) close() {
 	l.memory.mu.Lock()
 	defer l.memory.mu.Unlock()
@@ -181,9 +211,34 @@ func (l *ledger) close() {
 		case l.reserved[i] > 0:
 			l.memory.remember(t.ID, l.reserved[i])
 		}
-		l.release(i)
+		if l.done[i] {
+			l.release(i)
+		}
 	}
 	l.memory.forget()
+}
+
+// lingers reports whether a goroutine of an earlier scrape still works on a response of the
+// target.
+func (m *memory) lingers(t *target.Target) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lingering[t.ID] > 0
+}
+
+// stopped records that such a goroutine has stopped. The memory must be locked.
+func (m *memory) stopped(t *target.Target) {
+	if m.lingering[t.ID]--; m.lingering[t.ID] == 0 {
+		delete(m.lingering, t.ID)
+	}
+}
+
+// Lingering returns how many targets have a response that is still being read although the
+// deadline of the scrape has passed.
+func (c *Client) Lingering() int {
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	return len(c.memory.lingering)
 }
 
 // forgetting is after what time the sizes of targets are forgotten. The targets may be gone.
@@ -191,9 +246,6 @@ const forgetting = 10 * time.Minute
 
 // remember remembers the size of a target. The memory must be locked.
 func (m *memory) remember(id string, bytes int64) {
-	if m.sizes == nil {
-		m.sizes = map[string]int64{}
-	}
 	m.sizes[id] = bytes
 }
 

@@ -45,6 +45,8 @@ type memory struct {
 	seed   maphash.Seed
 	sizes  map[string]int64 // bytes that targets took in their last scrapes, by ID
 	forgot time.Time        // when sizes were last forgotten
+
+	lingering map[string]int // goroutines that work after the deadline, by ID of their target
 }
 
 // largeBodies is the size of bodies, in bytes, above which garbage is collected when the heap
@@ -81,7 +83,7 @@ type keeper interface {
 func newMemory(limit int64, reading int, k keeper) *memory {
 	return &memory{
 		limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory + scratchFor(limit), floor: minMemory,
-		seed: maphash.MakeSeed(), keeper: k, inUse: memoryInUse, collect: runtime.GC, isTunable: os.Getenv("GOGC") == "",
+		seed: maphash.MakeSeed(), sizes: map[string]int64{}, lingering: map[string]int{}, keeper: k, inUse: memoryInUse, collect: runtime.GC, isTunable: os.Getenv("GOGC") == "",
 	}
 }
 

@@ -48,10 +48,16 @@ func (e notScrapedError) Error() string {
 	return fmt.Sprintf("the target was not scraped: MAX_IN_FLIGHT=%d other scrapes were in progress until then", int(e))
 }
 
+// Errors of targets whose responses still cost time after the deadline.
+var (
+	errUnread  = errors.New("the response was still being read at the deadline")
+	errLingers = errors.New("the target was not scraped: a response of it is still being read after the deadline of an earlier scrape")
+)
+
 // WasScraped reports whether a request to the target was started.
 func (r Result) WasScraped() bool {
 	var notScraped notScrapedError
-	return r.Target.Problem == nil && !errors.As(r.Outcome.Err, &notScraped)
+	return r.Target.Problem == nil && !errors.As(r.Outcome.Err, &notScraped) && !errors.Is(r.Outcome.Err, errLingers)
 }
 
 // explainDeadline returns err, unless it only reports that ctx has ended. In that case, it
@@ -103,7 +109,7 @@ func reasonOf(err error) target.Reason {
 		return target.TooManySamples
 	case errors.As(err, &syntax):
 		return target.Parse
-	case errors.As(err, &notScraped), errors.As(err, &deadline):
+	case errors.As(err, &notScraped), errors.As(err, &deadline), errors.Is(err, errLingers):
 		return target.Timeout
 	case errors.As(err, &translate):
 		return target.Parse

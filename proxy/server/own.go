@@ -27,7 +27,7 @@ type metrics struct {
 	closed         *prometheus.CounterVec // by reason
 }
 
-func newMetrics(r prometheus.Registerer, d discovery) metrics {
+func newMetrics(r prometheus.Registerer, d discovery, c *scrape.Client) metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "metrics_proxy_" + name, Help: help}, labels)
 	}
@@ -56,6 +56,7 @@ func newMetrics(r prometheus.Registerer, d discovery) metrics {
 	r.MustRegister(
 		m.outcomes, m.targetDuration, m.targetBytes, m.samples, m.conflicts, m.scrapes, m.scrapeDuration, m.scrapeBytes, m.mergeDuration, m.connections, m.closed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge("lingering_targets", "Number of targets whose response is still being read although the deadline of the scrape has passed. They are not scraped until it has been read.", func() float64 { return float64(c.Lingering()) }),
 		gauge("discovery_targets", "Number of discovered targets.", func() float64 { return float64(len(d.Targets())) }),
 		gauge("discovery_ready", "1 if the first list of pods is complete, 0 otherwise.", func() float64 {
 			if d.Ready() != nil {

@@ -93,7 +93,7 @@ func TestSeriesFromTheStart(t *testing.T) {
 	want = append(want,
 		"metrics_proxy_target_scrape_duration_seconds", "metrics_proxy_target_bytes_total",
 		"metrics_proxy_samples", "metrics_proxy_scrape_duration_seconds", "metrics_proxy_scrape_bytes_total", "metrics_proxy_merge_duration_seconds",
-		"metrics_proxy_discovery_targets", "metrics_proxy_discovery_ready",
+		"metrics_proxy_discovery_targets", "metrics_proxy_discovery_ready", "metrics_proxy_lingering_targets",
 		"metrics_proxy_connections", "metrics_proxy_connections_closed_total idle", "metrics_proxy_connections_closed_total refused",
 	)
 	got := counted(t, s)

@@ -64,7 +64,7 @@ func New(opts Options) *Server {
 	workers := max(opts.Workers, 8)
 	s := &Server{
 		opts:    opts,
-		metrics: newMetrics(opts.Registry, opts.Discovery),
+		metrics: newMetrics(opts.Registry, opts.Discovery, opts.Client),
 		slots:   make(chan struct{}, workers),
 		writers: &writers{most: 4 * workers, memory: opts.MemoryLimit / 4, all: map[*response]struct{}{}},
 		nesting: newNesting(),
