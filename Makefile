@@ -8,7 +8,7 @@ UV       ?= $(or $(shell command -v uv),$(CURDIR)/bin/uv/bin/uv)
 FUZZTIME ?= 20000x
 
 .DEFAULT_GOAL := build
-.PHONY: help build rock-image demo test format lint unit fuzz components integration pebble charm spread bench clean
+.PHONY: help build rock-image demo test format lint unit fuzz fuzz-resources components integration hostile pebble charm spread bench clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/'
@@ -20,7 +20,7 @@ demo: ## run a cluster, exporters, the proxy and Prometheus on this machine unti
 	@go build -C tests -o $(CURDIR)/bin/demo ./cmd/demo
 	@DEMO_SECONDS=$(DEMO_SECONDS) bin/demo
 
-test: lint unit charm fuzz integration pebble ## run all checks
+test: lint unit charm fuzz integration hostile pebble ## run all checks
 
 format: ## run gofmt
 	gofmt -w proxy tests
@@ -42,6 +42,9 @@ fuzz: ## run each fuzz target for FUZZTIME, a duration or a number of inputs suc
 	go test -run '^$$' -fuzz FuzzProtobuf -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./proxy/exposition
 	cd tests && go test -run '^$$' -fuzz FuzzMerge -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./suites/differential
 
+fuzz-resources: ## look for small bodies that take much CPU time or memory, for FUZZTIME (15m is a good duration)
+	go test -run '^$$' -fuzz FuzzResources -fuzztime $(FUZZTIME) -fuzzminimizetime 1x ./proxy/exposition
+
 components: ## build the third-party programs that the tests run, once
 	@echo "components (built once, about 10 minutes on 2 cores)"
 	@cd tests && go run ./cmd/components
@@ -49,7 +52,10 @@ components: ## build the third-party programs that the tests run, once
 integration: components $(UV) ## test on a real API server, real exporters and a real Prometheus; test the image in Docker, and the files of the charm
 	@docker info >/dev/null 2>&1 && command -v umoci skopeo >/dev/null || echo "SKIPPED: the tests of the image, because Docker is not running or umoci or skopeo is missing (.ci/docker installs and starts them)"
 	@tests/modules/tools/charmcraft/install >/dev/null || echo "SKIPPED: the charmcraft checks of charm/charmcraft.yaml, because charmcraft cannot be installed (it needs PyPI, and Python 3.10 or later with venv)"
-	cd tests && UV=$(UV) go test -count=1 -timeout 20m ./...
+	cd tests && UV=$(UV) go test -count=1 -timeout 20m $$(go list ./... | grep -v suites/hostile)
+
+hostile: components ## test with pods that try to take the program down (alone, because the deadlines are real)
+	cd tests && go test -count=1 -timeout 10m ./suites/hostile
 
 pebble: components $(UV) ## test with the rock's version of Pebble and with Juju's
 	cd tests/suites/pebble && UV=$(UV) go test -count=1 -timeout 10m ./...

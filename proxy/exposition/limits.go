@@ -17,10 +17,10 @@ const (
 
 	// How many times larger than the body its text may be that is rewritten or converted. A
 	// protobuf bucket of 15 bytes becomes a line with the name and all labels.
-	maxExpansion = 64
+	maxExpansion = 32
 )
 
-// ErrTooLarge is returned, wrapped, by Read for a body that exceeds Options.MaxText or 64 times
+// ErrTooLarge is returned, wrapped, by Read for a body that exceeds Options.MaxText or 32 times
 // its size when it is rewritten, or that has a line of more than 1 MiB or more than 8 MiB of
 // comments, metadata and empty lines.
 var ErrTooLarge = errors.New("too large")
@@ -60,7 +60,11 @@ func room[T any](b *budget, s []T, n int) ([]T, error) {
 	if len(s)+n <= cap(s) {
 		return s, nil
 	}
-	capacity := max(64, cap(s)+cap(s)/4, len(s)+n)
+	return resize(b, s, max(64, cap(s)+cap(s)/4, len(s)+n))
+}
+
+// resize returns a copy of s with that capacity, for which it reserves memory instead.
+func resize[T any](b *budget, s []T, capacity int) ([]T, error) {
 	before, after := bytesOf[T](cap(s)), bytesOf[T](capacity)
 	if after < manyBytes {
 		if err := b.keep(after - before); err != nil {
@@ -95,17 +99,24 @@ func (t *intake) add(src io.Reader) error {
 		}
 		var err error
 		if len(t.raw) == cap(t.raw) {
-			if t.raw, err = room(&t.budget, t.raw, max(4<<10, len(t.raw)/4)); err != nil {
+			capacity := max(4<<10, 2*cap(t.raw))
+			if most := t.opts.MaxText + 1; most > len(t.raw) { // a larger body is not accepted
+				capacity = min(capacity, most)
+			}
+			if t.raw, err = resize(&t.budget, t.raw, capacity); err != nil {
 				return err
 			}
 		}
 		n, readErr := src.Read(t.raw[len(t.raw):cap(t.raw)])
 		t.raw = t.raw[:len(t.raw)+n]
-		switch err := t.check(n); {
+		switch err = t.check(n); {
 		case err != nil:
 			return err
 		case errors.Is(readErr, io.EOF):
-			return nil
+			if cap(t.raw) > len(t.raw)+len(t.raw)/4 {
+				t.raw, err = resize(&t.budget, t.raw, len(t.raw))
+			}
+			return err
 		case readErr != nil:
 			return readErr
 		}

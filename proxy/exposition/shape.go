@@ -116,7 +116,7 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 		if p.exposed == exposed { // a comment
 			continue
 		}
-		if p.exposed != len(p.body.samples) || p.line.start != start {
+		if p.exposed != len(p.body.samples) || p.line.start != start || len(p.body.families)*p.exposed > maxPasses {
 			return nil
 		}
 		s.add(p, int32(p.exported-renamed), names)
@@ -129,7 +129,7 @@ func (c *catalog) learn(lines []byte, headLength int, beginsBody bool) *shape {
 	if s.bySeries, areDistinct = newLineIndex(s.lines); !areDistinct { // one series at several times
 		return nil
 	}
-	if p.exported > 0 && len(s.families) > 1 || len(s.families)*len(s.lines) > maxPasses {
+	if p.exported > 0 && len(s.families) > 1 {
 		return nil
 	}
 	// Other names are declared, or the TYPE of the previous family would stay in

@@ -116,7 +116,9 @@ func (c *Client) read(ctx context.Context, resp *http.Response, profile target.P
 	if err != nil {
 		return nil, 0, err
 	}
-	limited := newLimitedReader(&yieldingReader{decoded, ctx, slot, yieldEvery}, limit)
+	yielding := &yieldingReader{Reader: decoded, ctx: ctx, slot: slot, memory: c.memory, left: yieldEvery}
+	defer yielding.end()
+	limited := newLimitedReader(yielding, limit)
 	opts.ContentType = resp.Header.Get("Content-Type")
 	opts.Work = func(bytes, scratch int64) (func(), error) {
 		slot.release() // it has been read
@@ -132,6 +134,9 @@ func (c *Client) read(ctx context.Context, resp *http.Response, profile target.P
 		opts.ContentType = "text/plain; version=0.0.4"
 	}
 	body, err := c.reader.Read(exposed, opts)
+	if err == nil {
+		err = opts.Reserve(body.MergeMemory())
+	}
 	return body, limited.count(), err
 }
 

@@ -41,6 +41,7 @@ type memory struct {
 	bodies    int64      // bytes reserved by all scrapes
 	others    int64      // bytes that the process uses for everything else
 	eager     bool       // GOGC is halved
+	large     int64      // bytes of large bodies that are being read
 
 	seed   maphash.Seed
 	sizes  map[string]int64 // bytes that targets took in their last scrapes, by ID
@@ -54,11 +55,33 @@ type memory struct {
 // costs little, because bodies contain no pointers.
 const largeBodies = 32 << 20
 
+// veryLarge is the size of a body, in bytes, after which garbage is collected.
+const veryLarge = 16 << 20
+
 // tune adjusts the garbage collector to the size of the bodies, unless GOGC is set.
 func (m *memory) tune() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if eager := m.keeper.KeptMemory() > largeBodies; m.isTunable && eager != m.eager {
+	m.tuneLocked()
+}
+
+// addLarge adjusts the garbage collector to the bytes of large bodies that are being read, which
+// creates much garbage. When a very large one has been read, it collects the garbage.
+func (m *memory) addLarge(bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	if bytes <= -veryLarge {
+		m.collect()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.large += bytes
+	m.tuneLocked()
+}
+
+func (m *memory) tuneLocked() {
+	if eager := m.keeper.KeptMemory()+4*m.large > largeBodies; m.isTunable && eager != m.eager {
 		m.eager = eager
 		percent := defaultGC
 		if eager {

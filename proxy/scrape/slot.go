@@ -62,17 +62,23 @@ func (s *slot) giveBack() {
 // yieldEvery is after how many bytes a body lets others go first.
 const yieldEvery = 4 << 20
 
-// yieldingReader yields the slot after each yieldEvery bytes.
+// yieldingReader yields the slot after each yieldEvery bytes, and reports them as large.
 type yieldingReader struct {
 	io.Reader
-	ctx  context.Context
-	slot *slot
-	left int // bytes until it yields
+	ctx    context.Context
+	slot   *slot
+	memory *memory
+	left   int   // bytes until it yields
+	large  int64 // bytes reported to memory
 }
+
+func (r *yieldingReader) end() { r.memory.addLarge(-r.large) }
 
 func (r *yieldingReader) Read(p []byte) (int, error) {
 	if r.left <= 0 {
 		r.left = yieldEvery
+		r.large += yieldEvery
+		r.memory.addLarge(yieldEvery)
 		if err := r.slot.yield(r.ctx); err != nil {
 			return 0, err
 		}

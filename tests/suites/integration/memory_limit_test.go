@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -139,31 +137,11 @@ func memoryMiB(t testing.TB, pid int, field string) (size int) {
 // TestMemoryLimitOfContainer checks that the default of MEMORY_LIMIT is 80 % of the container's
 // limit.
 func TestMemoryLimitOfContainer(t *testing.T) {
-	procs := limitedCgroup(t, 200<<20)
+	procs := testbed.LimitedCgroup(t, 200<<20)
 	command := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ > "$1" && exec "$2" scrape`, "sh", procs, shared.binary)
 	command.Env = []string{"KUBECONFIG=" + kubeconfig(t), "POD_LABEL_SELECTOR=test=nothing"}
 	out, err := command.CombinedOutput()
 	if want := fmt.Sprintf("bytes=%d", 160<<20); err != nil || !strings.Contains(string(out), want) {
 		t.Errorf("error %v, or no %s in the log:\n%s", err, want, out)
 	}
-}
-
-// limitedCgroup creates a cgroup with a memory limit, and returns the path of its cgroup.procs.
-func limitedCgroup(t *testing.T, limit int) (procs string) {
-	t.Helper()
-	for parent, file := range map[string]string{"/sys/fs/cgroup/memory": "memory.limit_in_bytes", "/sys/fs/cgroup": "memory.max"} {
-		if _, err := os.Stat(filepath.Join(parent, "cgroup.procs")); err != nil {
-			continue
-		}
-		dir := filepath.Join(parent, fmt.Sprintf("metrics-proxy-test-%d", os.Getpid()))
-		if os.Mkdir(dir, 0o700) != nil {
-			continue
-		}
-		t.Cleanup(func() { _ = os.Remove(dir) })
-		if os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(limit)), 0o600) == nil {
-			return filepath.Join(dir, "cgroup.procs")
-		}
-	}
-	t.Skip("cannot create a cgroup on this machine")
-	return ""
 }
