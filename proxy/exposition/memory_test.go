@@ -24,22 +24,22 @@ func kinds(t testing.TB) []testBody {
 	}
 	filler := strings.Repeat("x", 900)
 	return []testBody{
-		{"short lines", textType, repeat(200_000, func(i int) string { return fmt.Sprintf("m{i=\"%d\"} 1\n", i) })},
-		{"long lines", textType, repeat(8_000, func(i int) string { return fmt.Sprintf("m{i=\"%d\",x=%q} 1\n", i, filler) })},
-		{"families", textType, repeat(99_000, func(i int) string { return fmt.Sprintf("m%d 1\n", i) })},
-		{"families with metadata", textType, repeat(40_000, func(i int) string { return fmt.Sprintf("# HELP m%d Help.\n# TYPE m%d gauge\nm%d 1\n", i, i, i) })},
-		{"label conflicts", textType, repeat(50_000, func(i int) string { return fmt.Sprintf("m%d{pod=\"b\"} 1\n", i) })},
-		{"rewritten", textType, repeat(150_000, func(i int) string { return fmt.Sprintf("m { i = \"%d\" , } 1\n", i) })},
-		{"names to escape", textType, repeat(50_000, func(i int) string { return fmt.Sprintf("{\"a.b\",\"c.d\"=\"%d\"} 1\n", i) })},
-		{"duplicates", textType, repeat(400_000, func(i int) string { return fmt.Sprintf("m %d\n", i) })},
-		{"comments", textType, repeat(1_000_000, func(int) string { return "# x\n" })},
-		{"histograms", openMetricsType, "# TYPE h histogram\n" + repeat(20_000, func(i int) string {
+		{"short lines", textType, repeat(50_000, func(i int) string { return fmt.Sprintf("m{i=\"%d\"} 1\n", i) })},
+		{"long lines", textType, repeat(3_000, func(i int) string { return fmt.Sprintf("m{i=\"%d\",x=%q} 1\n", i, filler) })},
+		{"families", textType, repeat(25_000, func(i int) string { return fmt.Sprintf("m%d 1\n", i) })},
+		{"families with metadata", textType, repeat(10_000, func(i int) string { return fmt.Sprintf("# HELP m%d Help.\n# TYPE m%d gauge\nm%d 1\n", i, i, i) })},
+		{"label conflicts", textType, repeat(12_000, func(i int) string { return fmt.Sprintf("m%d{pod=\"b\"} 1\n", i) })},
+		{"rewritten", textType, repeat(40_000, func(i int) string { return fmt.Sprintf("m { i = \"%d\" , } 1\n", i) })},
+		{"names to escape", textType, repeat(15_000, func(i int) string { return fmt.Sprintf("{\"a.b\",\"c.d\"=\"%d\"} 1\n", i) })},
+		{"duplicates", textType, repeat(100_000, func(i int) string { return fmt.Sprintf("m %d\n", i) })},
+		{"comments", textType, repeat(250_000, func(int) string { return "# x\n" })},
+		{"histograms", openMetricsType, "# TYPE h histogram\n" + repeat(6_000, func(i int) string {
 			return fmt.Sprintf("h_bucket{i=\"%d\",le=\"1.0\"} 1\nh_bucket{i=\"%d\",le=\"+Inf\"} 1\nh_count{i=\"%d\"} 1\n", i, i, i)
 		}) + "# EOF\n"},
-		{"protobuf", protobufType, protoBody(t, 50_000, func(i int) *dto.Metric {
+		{"protobuf", protobufType, protoBody(t, 15_000, func(i int) *dto.Metric {
 			return &dto.Metric{Label: []*dto.LabelPair{{Name: proto.String("i"), Value: proto.String(fmt.Sprint(i))}}, Counter: &dto.Counter{Value: proto.Float64(1)}}
 		})},
-		{"protobuf histograms", protobufType, protoBody(t, 5_000, func(i int) *dto.Metric {
+		{"protobuf histograms", protobufType, protoBody(t, 2_000, func(i int) *dto.Metric {
 			h := &dto.Histogram{SampleCount: proto.Uint64(1), SampleSum: proto.Float64(1)}
 			for b := range 20 {
 				h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(float64(b)), CumulativeCount: proto.Uint64(1)})
