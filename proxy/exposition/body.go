@@ -165,7 +165,10 @@ func index(t *intake, opts Options) (*Body, error) {
 	if err := p.parse(); err != nil {
 		return nil, err
 	}
-	return p.body, p.settle()
+	if err := p.settle(); err != nil {
+		return nil, err
+	}
+	return p.body, nil
 }
 
 // text returns the canonical line or the Metric message of a sample.

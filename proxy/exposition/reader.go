@@ -66,6 +66,7 @@ func (r *Reader) Read(src io.Reader, opts Options) (*Body, error) {
 	body, err := p.read()
 	if err != nil {
 		p.packed.release()
+		body = nil
 	}
 	p.releaseLast()
 	return body, err

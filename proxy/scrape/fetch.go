@@ -135,7 +135,10 @@ func (c *Client) read(ctx context.Context, resp *http.Response, profile target.P
 	}
 	body, err := c.reader.Read(exposed, opts)
 	if err == nil {
-		err = opts.Reserve(body.MergeMemory())
+		if err = opts.Reserve(body.MergeMemory()); err != nil {
+			body.Release()
+			body = nil
+		}
 	}
 	return body, limited.count(), err
 }
