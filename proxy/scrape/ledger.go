@@ -16,8 +16,8 @@ import (
 //
 // Each target has a key: its size class (the sizes of a class differ by less than a factor of
 // two) and its place in a fair order. Its size is what it has reserved or, if that is more,
-// what it took in its last scrape. The target with the highest key is dropped, and with it all
-// that have a higher key or reach one. So once sizes are known, the targets that are served are
+// what it took in its last scrape. The target with the highest key is dropped and, if its size
+// was known, with it all that have a higher key or reach one. So once all sizes are known, the targets that are served are
 // always the first ones by key that fit together, regardless of which ones respond first: as
 // long as more is reserved than fits, some target after those has reserved memory, and the last
 // one is dropped.
@@ -76,7 +76,9 @@ func (l *ledger) reserve(target int, bytes int64) error {
 		if last < 0 {
 			break
 		}
-		l.watermark = l.key(last)
+		if l.known[last] >= l.reserved[last] { // else its key may still grow, and so may those of others
+			l.watermark = l.key(last)
+		}
 		l.drop(last)
 	}
 	if l.dropped[target] {

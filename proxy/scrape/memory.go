@@ -72,7 +72,7 @@ func (m *memory) addLarge(bytes int64) {
 		return
 	}
 	if bytes <= -veryLarge {
-		m.collect()
+		runtime.GC()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,7 +106,7 @@ type keeper interface {
 func newMemory(limit int64, reading int, k keeper) *memory {
 	return &memory{
 		limit: limit, fixed: ProgramMemory + passingMemory + int64(reading)*readingMemory + scratchFor(limit), floor: minMemory,
-		seed: maphash.MakeSeed(), sizes: map[string]int64{}, lingering: map[string]int{}, keeper: k, inUse: memoryInUse, collect: runtime.GC, isTunable: os.Getenv("GOGC") == "",
+		seed: maphash.MakeSeed(), sizes: map[string]int64{}, lingering: map[string]int{}, keeper: k, inUse: memoryInUse, collect: collectGarbage, isTunable: os.Getenv("GOGC") == "",
 	}
 }
 
@@ -139,7 +139,7 @@ func (m *memory) measureOthers() int64 {
 	now := m.outsideBodies()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now > m.others+passingMemory {
+	if now > m.others {
 		m.collect() // the increase may be bodies that were being read at the last collection
 		now = m.outsideBodies()
 	}
@@ -148,6 +148,12 @@ func (m *memory) measureOthers() int64 {
 		m.others = (now + step - 1) / step * step
 	}
 	return m.others
+}
+
+// collectGarbage runs two garbage collections: a sync.Pool keeps its content during the first.
+func collectGarbage() {
+	runtime.GC()
+	runtime.GC()
 }
 
 func (m *memory) outsideBodies() int64 { return max(0, m.inUse()-m.keeper.KeptMemory()) }

@@ -68,6 +68,23 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
+// TestFirstScrape checks that as many targets as fit are served when no size is known yet, and
+// all bodies grow at the same time.
+func TestFirstScrape(t *testing.T) {
+	m := newMemory(1, 8, exposition.NewReader(1<<20))
+	m.floor = 100
+	targets := []*target.Target{at("a"), at("b"), at("c"), at("d")}
+	l := m.open(targets)
+	for _, bytes := range []int64{15, 15, 10} {
+		for i := range targets {
+			_ = l.reserve(i, bytes)
+		}
+	}
+	if l.sum != 80 {
+		t.Errorf("%d bytes are reserved, want those of two targets", l.sum)
+	}
+}
+
 // okPods returns the names of the pods that are up.
 func okPods(a Answer) string {
 	names := ""
