@@ -23,12 +23,27 @@ import (
 // scrapeTimeout is the timeout of the client, in seconds.
 const scrapeTimeout = 10
 
-// Accept headers of Prometheus for one format each.
+// Accept headers by the name of their format.
 var accepts = map[string]string{
 	"text":        "text/plain;version=1.0.0;escaping=allow-utf-8",
 	"old text":    "text/plain;version=0.0.4",
 	"openmetrics": "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
 	"protobuf":    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+}
+
+// sixteenFormats adds all formats with all escapings to accepts, and returns their names.
+func sixteenFormats() (names []string) {
+	for _, escaping := range []string{"allow-utf-8", "underscores", "dots", "values"} {
+		for _, format := range []string{
+			"text/plain;version=0.0.4", "text/plain;version=1.0.0", "application/openmetrics-text;version=1.0.0",
+			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+		} {
+			name := format + ";escaping=" + escaping
+			accepts[name] = name
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // pod is what a response says about a pod.
@@ -56,7 +71,7 @@ func scrape(t *testing.T, proxy *testbed.Proxy, format string) map[string]*pod {
 		t.Fatalf("%s: status %s", format, resp.Status)
 	}
 	read := podsOfText
-	if format == "protobuf" {
+	if strings.Contains(accepts[format], "protobuf") {
 		read = podsOfProtobuf
 	}
 	pods := map[string]*pod{}
