@@ -47,7 +47,7 @@ func (r *Reader) syntaxOf(contentType, fallback string) (syntax, error) {
 
 // largePacker is the size of its memory, in bytes, at which a packer is no longer
 // reused.
-const largePacker = 512 << 10
+const largePacker = 1 << 20
 
 // Read is like the function Read, and calls Options.Reserve. The reference engine reads
 // protobuf bodies, and all bodies for protobuf output.
