@@ -13,6 +13,7 @@ import (
 // the memory and the time that one body can take.
 const (
 	maxLine     = 1 << 20 // bytes of a line, as received and as written, and of a Metric message
+	maxLabels   = 10_000  // labels of a line; labels, buckets and other messages in a Metric message
 	maxComments = 8 << 20 // bytes of the lines of a body that are not samples
 
 	// How many times larger than the body its text may be that is rewritten or converted. A
@@ -21,12 +22,13 @@ const (
 )
 
 // ErrTooLarge is returned, wrapped, by Read for a body that exceeds Options.MaxText or 32 times
-// its size when it is rewritten, or that has a line of more than 1 MiB or more than 8 MiB of
-// comments, metadata and empty lines.
+// its size when it is rewritten, or that has a line of more than 1 MiB or 10,000 labels, a Metric of
+// more than 1 MiB or 10,000 messages, or more than 8 MiB of comments, metadata and empty lines.
 var ErrTooLarge = errors.New("too large")
 
 var (
 	errLongLine = fmt.Errorf("%w: a line, or a Metric message, of more than %d bytes", ErrTooLarge, maxLine)
+	errLabels   = fmt.Errorf("%w: a line of more than %d labels, or a Metric message of more than %[2]d labels, buckets and other messages", ErrTooLarge, maxLabels)
 	errComments = fmt.Errorf("%w: more than %d bytes of comments, metadata and empty lines", ErrTooLarge, maxComments)
 )
 

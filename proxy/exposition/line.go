@@ -227,6 +227,9 @@ func (s *scanner) labelValue(l *line, name []byte) error {
 	if bytes.IndexByte(value, '\n') >= 0 {
 		l.canonical = false
 	}
+	if len(l.labels) == maxLabels {
+		return errLabels
+	}
 	l.labels = append(l.labels, pair{name, value})
 	return nil
 }

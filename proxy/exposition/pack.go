@@ -168,7 +168,7 @@ func (p *packer) more() (bool, error) {
 // memory returns how many bytes of memory reading takes, in addition to the packed body.
 func (p *packer) memory() int64 {
 	g := &p.grouper
-	return int64(cap(p.ops.buf)+cap(p.buf)+cap(p.seen)) + bytesOf[visit](cap(p.visits)) + bytesOf[idSlot](len(p.extras.slots)) +
+	return int64(cap(p.ops.buf)+cap(p.buf)+cap(p.seen)) + bytesOf[pair](cap(p.line.labels)) + bytesOf[visit](cap(p.visits)) + bytesOf[idSlot](len(p.extras.slots)) +
 		bytesOf[uint64](cap(p.parts)) + bytesOf[packedLine](cap(g.lines)) + bytesOf[int32](cap(g.ranks)+cap(g.order)+cap(g.starts))
 }
 

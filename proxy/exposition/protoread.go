@@ -8,7 +8,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // Field numbers of MetricFamily.
@@ -89,10 +88,13 @@ func decodeFamily(at int, message []byte) (mf protoFamily, hasMetrics bool, err 
 			return mf, false, errLongLine
 		}
 	}
+	if err := familyWireTypes.check(head); err != nil {
+		return mf, false, err
+	}
 	if err := proto.Unmarshal(head, mf.MetricFamily); err != nil {
 		return mf, false, fmt.Errorf("not a MetricFamily: %w", err)
 	}
-	return mf, hasMetrics, checkWireTypes(mf.ProtoReflect())
+	return mf, hasMetrics, nil
 }
 
 // metrics decodes and checks the Metrics of the family one by one, and passes each to visit
@@ -125,12 +127,12 @@ func (mf protoFamily) decodeMetric(metric []byte) (*dto.Metric, error) {
 	if len(metric) > maxLine {
 		return nil, errLongLine
 	}
+	if err := metricWireTypes.check(metric); err != nil {
+		return nil, err
+	}
 	m := &dto.Metric{}
 	if err := proto.Unmarshal(metric, m); err != nil {
 		return nil, fmt.Errorf("not a Metric: %w", err)
-	}
-	if err := checkWireTypes(m.ProtoReflect()); err != nil {
-		return nil, err
 	}
 	if err := checkLabels(metric); err != nil {
 		return nil, err
@@ -173,34 +175,6 @@ func byteFields(message []byte, field protowire.Number) iter.Seq[[]byte] {
 			}
 		}
 	}
-}
-
-// checkWireTypes rejects fields that have a wrong wire type, as Prometheus's decoder
-// does. The decoder used here treats them as unknown fields.
-func checkWireTypes(m protoreflect.Message) error {
-	for unknown := m.GetUnknown(); len(unknown) > 0; {
-		number, _, n := protowire.ConsumeField(unknown)
-		if field := m.Descriptor().Fields().ByNumber(number); field != nil {
-			return fmt.Errorf("field %s has the wrong wire type", field.FullName())
-		}
-		unknown = unknown[n:]
-	}
-	var err error
-	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case field.Message() == nil:
-		case field.IsList():
-			for i := range v.List().Len() {
-				if err = checkWireTypes(v.List().Get(i).Message()); err != nil {
-					break
-				}
-			}
-		default:
-			err = checkWireTypes(v.Message())
-		}
-		return err == nil
-	})
-	return err
 }
 
 // checkFamily checks that name and help are valid UTF-8, as Prometheus does (textparse

@@ -1,6 +1,7 @@
 package exposition
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -248,6 +249,10 @@ func TestLimits(t *testing.T) {
 		{"a long name of many Metrics, as text", protobufType, manyMetrics(name, 12_000, emptyCounter...), "text", ErrTooLarge},
 		{"a long name of many Metrics, as OpenMetrics", protobufType, manyMetrics(name, 12_000, emptyCounter...), "openmetrics", ErrTooLarge},
 		{"a long name of many Metrics", protobufType, manyMetrics(name, 12_000, emptyCounter...), "protobuf", nil},
+		{"10,000 labels", textType, labelled(maxLabels), "text", nil},
+		{"more labels", textType, labelled(maxLabels + 1), "text", ErrTooLarge},
+		{"more labels, in OpenMetrics", openMetricsType, labelled(maxLabels+1) + "# EOF\n", "text", ErrTooLarge},
+		{"more labels, in protobuf", protobufType, manyMetrics("m", 1, bytes.Repeat([]byte{1<<3 | 2, 5, 1<<3 | 2, 1, 'a', 2<<3 | 2, 0}, maxLabels+1)...), "protobuf", ErrTooLarge},
 		{"labels that become long", textType, "m{" + equal.String() + "} 1\n", "text", ErrTooLarge},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -262,4 +267,13 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// labelled returns a line with n labels.
+func labelled(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ",a%d=\"\"", i)
+	}
+	return "m{" + b.String()[1:] + "} 1\n"
 }

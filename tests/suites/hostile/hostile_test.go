@@ -61,6 +61,10 @@ func rows() []row {
 		{name: "value-with-line-feeds", pods: func() []http.Handler {
 			return same(5, text("m{a=\""+strings.Repeat(long[:99]+"\n", bodyLimit/100-1)+"\"} 1\n"))
 		}, peak: 512, limited: true, log: "reason=too_large"},
+		{name: "many-labels", pods: func() []http.Handler {
+			return same(5, text("m{"+lines(1<<20, 0, func(i int) string { return fmt.Sprintf("a%d=\"\",", i) })+"} 1\n"))
+		}, formats: everyFormat, peak: 128, limited: true, contained: true, log: "reason=too_large"},
+		{name: "many-buckets", pods: func() []http.Handler { return same(5, family("h", 2, emptyBuckets(500_000))) }, formats: everyFormat, peak: 128, limited: true, contained: true, log: "reason=too_large"},
 		{name: "new-names", pods: func() []http.Handler { return same(1, newNames()) }, scrapes: 3, peak: 128},
 		{name: "duplicates", pods: func() []http.Handler {
 			return []http.Handler{text(lines(0, 1_000_000, func(i int) string { return fmt.Sprintf("m{a=\"b\"} %d\n", i) })), largeHistogram()}
