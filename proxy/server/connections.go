@@ -41,7 +41,8 @@ type Connections struct {
 // connection is one of Connections. Its fields are guarded by Connections.mu.
 type connection struct {
 	net.Conn
-	idle *list.Element // nil while it serves a request
+	idle  *list.Element // nil while it serves a request
+	since time.Time     // when it became idle
 }
 
 // NewConnections creates the bound of a listener. A few of the connections are for probes only.
@@ -72,27 +73,30 @@ type connectionKey struct{}
 func (c *Connections) admit(ctx context.Context, conn net.Conn) context.Context {
 	one := &connection{Conn: conn}
 	c.mu.Lock()
-	if len(c.all) >= c.most && !c.closeIdle() && len(c.all) >= c.most+c.reserved {
+	if len(c.all) >= c.most && !c.closeIdle(0) && len(c.all) >= c.most+c.reserved {
 		c.mu.Unlock()
 		c.refused("new connections are closed")
 		_ = conn.Close()
 		return ctx // net/http notices that the connection is closed
 	}
 	c.all[conn] = one
-	one.idle = c.idle.PushBack(one)
+	one.idle, one.since = c.idle.PushBack(one), time.Now()
 	c.mu.Unlock()
 	c.metrics.connections.Inc()
 	return context.WithValue(ctx, connectionKey{}, one)
 }
 
-// closeIdle closes the connection that has been idle for longest, if there is one. The caller
-// holds mu.
-func (c *Connections) closeIdle() bool {
+// closeIdle closes the connection that has been idle for longest, if that is at least as long as
+// given. The caller holds mu.
+func (c *Connections) closeIdle(least time.Duration) bool {
 	front := c.idle.Front()
 	if front == nil {
 		return false
 	}
 	one := front.Value.(*connection)
+	if time.Since(one.since) < least {
+		return false
+	}
 	c.remove(one)
 	_ = one.Close()
 	c.metrics.closed.WithLabelValues("idle").Inc()
@@ -124,7 +128,7 @@ func (c *Connections) changed(conn net.Conn, state http.ConnState) {
 	case state == http.StateClosed || state == http.StateHijacked:
 		c.remove(one)
 	case state == http.StateIdle && one.idle == nil:
-		one.idle = c.idle.PushBack(one)
+		one.idle, one.since = c.idle.PushBack(one), time.Now()
 		c.busy--
 	}
 }
@@ -169,6 +173,10 @@ func (c *Connections) refused(message string) {
 	}
 }
 
+// freshTime is how long a connection may be idle before it is closed for want of files. The
+// request of a new connection is about to arrive.
+const freshTime = 50 * time.Millisecond
+
 // listener logs why connections cannot be accepted. If the process has no file descriptors
 // left, it closes an idle connection. The http.Server tries again after a while.
 type listener struct {
@@ -187,7 +195,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		c.mu.Lock()
-		c.closeIdle()
+		c.closeIdle(freshTime)
 		c.mu.Unlock()
 	}
 	return nil, err

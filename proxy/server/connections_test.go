@@ -253,6 +253,7 @@ func TestTooManyFiles(t *testing.T) {
 	if got := responseOn(idle); got != http.StatusOK {
 		t.Errorf("got status %d", got)
 	}
+	time.Sleep(freshTime)
 	full.mu.Lock()
 	full.fails = 4
 	full.mu.Unlock()
