@@ -22,7 +22,7 @@ func (p *program) scrape(ctx context.Context, stdout io.Writer) error {
 	errs := []error{p.sources.Ready()}
 	deadline := time.Now().Add(p.scrapeTimeout)
 	answer := p.client.Gather(ctx, scrape.Request{
-		Targets: p.sources.Targets, Format: exposition.Negotiate(""), Deadline: func(int64) time.Time { return deadline },
+		Targets: p.sources.Targets, Format: exposition.Negotiate(""), Deadline: func(scrape.Received) time.Time { return deadline },
 	})
 	if ctx.Err() != nil {
 		return interrupted(ctx)

@@ -194,8 +194,8 @@ func TestDeadline(t *testing.T) {
 		wantHealthy(t, a, "a")
 
 		start = time.Now()
-		a = c.Gather(t.Context(), Request{Targets: fixed(at("a"), at("hangs")), Deadline: func(bytes int64) time.Time {
-			if bytes >= int64(len("healthy 1\n")) {
+		a = c.Gather(t.Context(), Request{Targets: fixed(at("a"), at("hangs")), Deadline: func(received Received) time.Time {
+			if received.Bytes >= int64(len("healthy 1\n")) {
 				return start.Add(3 * time.Second)
 			}
 			return start.Add(9 * time.Second)
@@ -274,7 +274,7 @@ func TestClientGone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		n.newClient(t, Options{}).Gather(ctx, Request{Targets: fixed(at("hangs"), at("drips")), Deadline: func(int64) time.Time { return start.Add(time.Hour) }})
+		n.newClient(t, Options{}).Gather(ctx, Request{Targets: fixed(at("hangs"), at("drips")), Deadline: func(Received) time.Time { return start.Add(time.Hour) }})
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("it took %s, want 1s", took)
 		}
@@ -306,7 +306,7 @@ func TestRequest(t *testing.T) {
 		one := at("a")
 		one.URL = "http://a:8080/m?x=1"
 		end := time.Now().Add(7500 * time.Millisecond)
-		deadline := func(int64) time.Time { return end }
+		deadline := func(Received) time.Time { return end }
 		openMetrics := exposition.Negotiate("application/openmetrics-text;version=1.0.0;escaping=values")
 		c.Gather(t.Context(), Request{Targets: fixed(one), Format: openMetrics, Deadline: deadline})
 		want := http.Header{
@@ -396,7 +396,7 @@ func TestFormats(t *testing.T) {
 		} {
 			end := time.Now().Add(time.Minute)
 			targets := []*target.Target{at("a"), at("text"), at("om"), at("none"), at("cut")}
-			a := c.Gather(t.Context(), Request{Targets: fixed(targets...), Format: exposition.Negotiate(accept), Deadline: func(int64) time.Time { return end }})
+			a := c.Gather(t.Context(), Request{Targets: fixed(targets...), Format: exposition.Negotiate(accept), Deadline: func(Received) time.Time { return end }})
 			for i, want := range []target.Reason{target.OK, target.OK, target.OK, target.OK, target.Parse} {
 				if got := a.Results[i].Outcome; got.Reason != want {
 					t.Errorf("accept %q: got outcome of %s %s (%v), want %s", accept, targets[i].Pod, got.Reason, got.Err, want)
@@ -450,7 +450,7 @@ func TestPodsThatChangeDuringTheScrape(t *testing.T) {
 			}
 			return after
 		},
-		Deadline: func(int64) time.Time { return time.Now().Add(5 * time.Second) },
+		Deadline: func(Received) time.Time { return time.Now().Add(5 * time.Second) },
 	})
 	defer a.Release()
 	out := written(t, a)
@@ -479,7 +479,7 @@ func TestTargetsWithoutOwner(t *testing.T) {
 	end := time.Now().Add(5 * time.Second)
 	a := n.newClient(t, Options{}).Gather(t.Context(), Request{
 		Targets:  func() []*target.Target { return []*target.Target{at("a"), at("b"), at("down")} },
-		Deadline: func(int64) time.Time { return end },
+		Deadline: func(Received) time.Time { return end },
 	})
 	defer a.Release()
 	wantHealthy(t, a, "a", "b")
@@ -509,7 +509,7 @@ func TestTwoTargetsOfAnOwner(t *testing.T) {
 			}
 			return after
 		},
-		Deadline: func(int64) time.Time { return end },
+		Deadline: func(Received) time.Time { return end },
 	})
 	defer a.Release()
 	wantHealthy(t, a, "a")

@@ -45,9 +45,15 @@ func (a Answer) Held() int64 {
 	return a.ledger.sum
 }
 
-// Deadline returns the time until which to wait for targets, given the number of bytes
-// received from all of them so far. With more bytes, it must not return a later time.
-type Deadline func(bytes int64) time.Time
+// Received is what has been received from all targets so far.
+type Received struct {
+	Bytes   int64         // of the bodies, decoded
+	Merging time.Duration // expected time to merge and write their families: see exposition.Body.MergeTime
+}
+
+// Deadline returns the time until which to wait for targets. With more received, it must not
+// return a later time.
+type Deadline func(Received) time.Time
 
 // Request is one scrape of many targets.
 type Request struct {
@@ -70,11 +76,11 @@ type Request struct {
 // address is dropped, because it may come from another pod. The caller must call Release.
 func (c *Client) Gather(ctx context.Context, req Request) Answer {
 	start, targets := time.Now(), req.Targets()
-	ctx, cancel := context.WithDeadline(ctx, req.Deadline(0))
+	ctx, cancel := context.WithDeadline(ctx, req.Deadline(Received{}))
 	defer cancel()
-	var bytes atomic.Int64
+	var bytes, merging atomic.Int64
 	go func() { // ends with ctx
-		for wait(ctx, time.Until(req.Deadline(bytes.Load()))) {
+		for wait(ctx, time.Until(req.Deadline(Received{bytes.Load(), time.Duration(merging.Load())}))) {
 		}
 		cancel()
 	}()
@@ -88,6 +94,9 @@ func (c *Client) Gather(ctx context.Context, req Request) Answer {
 			}
 			result := c.scrape(ctx, t, req.Format, header, func(bytes int64) error { return ledger.reserve(i, bytes) })
 			bytes.Add(result.Outcome.Bytes)
+			if body := result.part.Body; body != nil {
+				merging.Add(int64(body.MergeTime()))
+			}
 			ledger.store(i, result)
 		})
 	}

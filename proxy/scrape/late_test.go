@@ -72,7 +72,7 @@ func TestDeadlineMessages(t *testing.T) {
 						c.defaults.Transport.(*http.Transport).DialContext = tt.dial
 					}
 					start, timeout := time.Now(), first
-					got := c.Gather(t.Context(), Request{Targets: fixed(at("special")), Deadline: func(int64) time.Time {
+					got := c.Gather(t.Context(), Request{Targets: fixed(at("special")), Deadline: func(Received) time.Time {
 						defer func() { timeout = time.Second }()
 						return start.Add(timeout)
 					}}).Results[0]

@@ -72,7 +72,7 @@ func at(host string) *target.Target {
 // gather scrapes targets with a timeout.
 func gather(c *Client, timeout time.Duration, targets ...*target.Target) Answer {
 	end := time.Now().Add(timeout)
-	return c.Gather(context.Background(), Request{Targets: fixed(targets...), Deadline: func(int64) time.Time { return end }})
+	return c.Gather(context.Background(), Request{Targets: fixed(targets...), Deadline: func(Received) time.Time { return end }})
 }
 
 func written(t *testing.T, a Answer) string {

@@ -48,12 +48,13 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() [
 	}
 	from := clientAddr(r)
 	recent := h.recentWriteTime(from)
-	deadline := func(bytes int64) time.Time {
-		return start.Add(budget(client, s.opts.ScrapeTimeout, max(recent, time.Duration(bytes)*assumedWriteTime)))
+	deadline := func(received scrape.Received) time.Time {
+		reserve := max(recent, time.Duration(received.Bytes)*assumedWriteTime)
+		return start.Add(budget(client, s.opts.ScrapeTimeout, reserve, received.Merging))
 	}
 	// A scrape that waits longer than half of its time would leave its targets too little
 	// time, and report them as down.
-	ctx, cancel := context.WithTimeout(r.Context(), time.Until(deadline(0))/2)
+	ctx, cancel := context.WithTimeout(r.Context(), time.Until(deadline(scrape.Received{}))/2)
 	leave, refused := s.admit(ctx, from, targets())
 	cancel()
 	if refused != nil {
@@ -86,7 +87,7 @@ func (s *Server) scrape(w http.ResponseWriter, r *http.Request, targets func() [
 		}
 	})
 	s.metrics.served(start, written, err)
-	s.opts.Logger.Debug("scrape served", "targets", len(answer.Results), "bytes", written, "deadline", deadline(0).Sub(start), "duration", time.Since(start), "err", err)
+	s.opts.Logger.Debug("scrape served", "targets", len(answer.Results), "bytes", written, "deadline", deadline(scrape.Received{}).Sub(start), "duration", time.Since(start), "err", err)
 	return nil
 }
 
@@ -133,11 +134,15 @@ func clientTimeout(r *http.Request) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
+// minReserve is the least time that is reserved to merge and write the response.
+const minReserve = 500 * time.Millisecond
+
 // budget returns the time that the targets of one scrape may take: at most timeout, and short
 // enough to merge and write the response before the client times out. reserve is the expected
-// time to merge and write. The targets get at least half of the client's time, if timeout
-// allows it.
-func budget(client, timeout, reserve time.Duration) time.Duration {
-	reserve = max(500*time.Millisecond, reserve+reserve/2)
-	return min(timeout, max(client-reserve, client/2))
+// time to merge and write, as far as it is known from other scrapes and from the bytes received.
+// Because both can mislead, the targets get at least half of the client's time, if timeout
+// allows it, unless merging the families received takes longer than the other half.
+func budget(client, timeout, reserve, merging time.Duration) time.Duration {
+	atMost := max(client-minReserve, client/2)
+	return min(timeout, max(min(atMost, client-reserve-reserve/2), client/2), max(atMost-merging, client/10))
 }

@@ -46,34 +46,38 @@ func TestBudget(t *testing.T) {
 		header  string
 		timeout time.Duration
 		reserve time.Duration
+		merging time.Duration
 		want    time.Duration
 	}{
-		{"no header", "", 9 * time.Second, 0, 9 * time.Second},
-		{"no header, with a reserve", "", 9 * time.Second, time.Minute, 9 * time.Second},
-		{"not a number", "ten", 9 * time.Second, 0, 9 * time.Second},
-		{"a duration", "10s", 9 * time.Second, 0, 9 * time.Second},
-		{"NaN", "NaN", 9 * time.Second, 0, 9 * time.Second},
-		{"infinite", "+Inf", 9 * time.Second, 0, 9 * time.Second},
-		{"minus infinite", "-Inf", 9 * time.Second, 0, 9 * time.Second},
-		{"negative", "-1", 9 * time.Second, 0, 9 * time.Second},
-		{"zero", "0", 9 * time.Second, 0, 9 * time.Second},
-		{"huge", "1e300", 9 * time.Second, 0, 9 * time.Second},
-		{"the greatest duration", strconv.FormatFloat(math.MaxInt64/1e9, 'f', -1, 64), 9 * time.Second, 0, 9 * time.Second},
-		{"a bit less", "9223372036", 9 * time.Second, 0, 9 * time.Second},
-		{"long", "60", 9 * time.Second, 0, 9 * time.Second},
-		{"the usual", "10", 9 * time.Second, 0, 9 * time.Second},
-		{"less a half second", "10", time.Minute, 0, 9500 * time.Millisecond},
-		{"a fraction", "2.75", time.Minute, 0, 2250 * time.Millisecond},
-		{"a small reserve", "10", time.Minute, 300 * time.Millisecond, 9500 * time.Millisecond},
-		{"half as much again as the reserve", "10", time.Minute, 2 * time.Second, 7 * time.Second},
-		{"never under half", "10", time.Minute, 8 * time.Second, 5 * time.Second},
-		{"small", "0.8", 9 * time.Second, 0, 400 * time.Millisecond},
-		{"smaller", "0.01", 9 * time.Second, 0, 5 * time.Millisecond},
-		{"a timeout under it", "10", 3 * time.Second, 8 * time.Second, 3 * time.Second},
+		{"no header", "", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"no header, with a reserve", "", 9 * time.Second, time.Minute, 0, 9 * time.Second},
+		{"not a number", "ten", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"a duration", "10s", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"NaN", "NaN", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"infinite", "+Inf", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"minus infinite", "-Inf", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"negative", "-1", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"zero", "0", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"huge", "1e300", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"the greatest duration", strconv.FormatFloat(math.MaxInt64/1e9, 'f', -1, 64), 9 * time.Second, 0, 0, 9 * time.Second},
+		{"a bit less", "9223372036", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"long", "60", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"the usual", "10", 9 * time.Second, 0, 0, 9 * time.Second},
+		{"less a half second", "10", time.Minute, 0, 0, 9500 * time.Millisecond},
+		{"a fraction", "2.75", time.Minute, 0, 0, 2250 * time.Millisecond},
+		{"a small reserve", "10", time.Minute, 300 * time.Millisecond, 0, 9500 * time.Millisecond},
+		{"half as much again as the reserve", "10", time.Minute, 2 * time.Second, 0, 7 * time.Second},
+		{"never under half", "10", time.Minute, 8 * time.Second, 0, 5 * time.Second},
+		{"small", "0.8", 9 * time.Second, 0, 0, 400 * time.Millisecond},
+		{"smaller", "0.01", 9 * time.Second, 0, 0, 5 * time.Millisecond},
+		{"families that take less to merge", "10", time.Minute, 2 * time.Second, 2 * time.Second, 7 * time.Second},
+		{"families that take longer to merge", "10", time.Minute, time.Second, 6 * time.Second, 3500 * time.Millisecond},
+		{"families that take too long to merge", "10", time.Minute, 0, time.Minute, time.Second},
+		{"a timeout under it", "10", 3 * time.Second, 8 * time.Second, 0, 3 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := budget(clientTimeout(request(t, tt.header)), tt.timeout, tt.reserve); got != tt.want {
+			if got := budget(clientTimeout(request(t, tt.header)), tt.timeout, tt.reserve, tt.merging); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -196,7 +200,7 @@ func TestTargetsAfterTheWait(t *testing.T) {
 func TestDebugLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, d, log := newServer(t, malformed())
-		s.report(metricsHistory(s), s.opts.Client.Gather(t.Context(), scrape.Request{Targets: d.Targets, Deadline: func(int64) time.Time { return time.Now() }}), exposition.Format{})
+		s.report(metricsHistory(s), s.opts.Client.Gather(t.Context(), scrape.Request{Targets: d.Targets, Deadline: func(scrape.Received) time.Time { return time.Now() }}), exposition.Format{})
 		log.take() // the line that the target is down
 		scrape := func(header string) {
 			serveMetrics(s, &slowWriter{ResponseRecorder: httptest.NewRecorder(), slowness: 4 * time.Second}, request(t, header))

@@ -42,6 +42,9 @@ func rows() []row {
 		{name: "99k-families", pods: func() []http.Handler {
 			return same(5, text(lines(0, 99_000, func(i int) string { return fmt.Sprintf("m%d 1\n", i) })))
 		}, scrapes: 3, limited: true, contained: true},
+		{name: "families-of-many", pods: func() []http.Handler {
+			return same(20, text(lines(0, 90_000, func(i int) string { return fmt.Sprintf("m%d 1\nm%d 1\n", i, i) })))
+		}, scrapes: 1, peak: 2000},
 		{name: "short-lines-1m", pods: func() (all []http.Handler) {
 			for pod := range 20 {
 				all = append(all, text(lines(1<<20, 0, func(i int) string { return fmt.Sprintf("m{a=\"%d.%d\"} 1\n", pod, i) })))
