@@ -3,6 +3,7 @@ package hostile
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,12 +34,8 @@ func rows() []row {
 		{name: "counters-of-4-bytes", pods: func() []http.Handler { return same(1, family("m", bodyLimit/4-100, emptyCounter)) }, formats: []string{"text", "protobuf"}, scrapes: 1, peak: 256, limited: true, contained: true},
 		{name: "equal-labels", pods: func() []http.Handler { return []http.Handler{equalLabels(2000), equalLabels(3000)} }, formats: []string{"old text"}, peak: 128, cpu: 2},
 		{name: "path-of-250k", pods: func() []http.Handler { return same(20, text("m 1\n")) }, annotations: map[string]string{"prometheus.io/path": "/" + long[:250_000-1]}, peak: 128, limited: true, contained: true, log: "reason=annotation"},
-		{name: "20k-families", pods: func() (all []http.Handler) {
-			for pod := range 4 {
-				all = append(all, text(lines(0, 20_000, func(i int) string { return fmt.Sprintf("# TYPE m%d_%d gauge\nm%d_%d 1\n", pod, i, pod, i) })))
-			}
-			return all
-		}, formats: sixteenFormats(), scrapes: 1, peak: 256, limited: true},
+		{name: "20k-families", pods: ofManyFamilies, formats: slices.Concat(everyFormat, everyFormat, everyFormat, everyFormat), scrapes: 1, peak: 256, limited: true},
+		{name: "20k-families-in-16-formats", pods: ofManyFamilies, formats: sixteenFormats(), scrapes: 1, peak: 256},
 		{name: "99k-families", pods: func() []http.Handler {
 			return same(5, text(lines(0, 99_000, func(i int) string { return fmt.Sprintf("m%d 1\n", i) })))
 		}, scrapes: 3, limited: true, contained: true},
@@ -73,6 +70,14 @@ func rows() []row {
 			return []http.Handler{text(lines(0, 1_000_000, func(i int) string { return fmt.Sprintf("m{a=\"b\"} %d\n", i) })), largeHistogram()}
 		}, formats: []string{"text", "protobuf"}, peak: 256, limited: true},
 	}
+}
+
+// ofManyFamilies returns four pods of 20,000 families each.
+func ofManyFamilies() (all []http.Handler) {
+	for pod := range 4 {
+		all = append(all, text(lines(0, 20_000, func(i int) string { return fmt.Sprintf("# TYPE m%d_%d gauge\nm%d_%d 1\n", pod, i, pod, i) })))
+	}
+	return all
 }
 
 // TestHostilePods checks that good pods are served whole and in time beside hostile ones,
