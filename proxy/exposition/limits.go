@@ -22,8 +22,9 @@ const (
 )
 
 // ErrTooLarge is returned, wrapped, by Read for a body that exceeds Options.MaxText or 32 times
-// its size when it is rewritten, or that has a line of more than 1 MiB or 10,000 labels, a Metric of
-// more than 1 MiB or 10,000 messages, or more than 8 MiB of comments, metadata and empty lines.
+// its size when it is rewritten, or that has a line of more than 1 MiB or 10,000 labels, a
+// Metric of more than 1 MiB or 10,000 messages, or more than 8 MiB of comments, metadata and
+// empty lines.
 var ErrTooLarge = errors.New("too large")
 
 var (

@@ -17,10 +17,10 @@ import (
 // Each target has a key: its size class (the sizes of a class differ by less than a factor of
 // two) and its place in a fair order. Its size is what it has reserved or, if that is more,
 // what it took in its last scrape. The target with the highest key is dropped and, if its size
-// was known, with it all that have a higher key or reach one. So once all sizes are known, the targets that are served are
-// always the first ones by key that fit together, regardless of which ones respond first: as
-// long as more is reserved than fits, some target after those has reserved memory, and the last
-// one is dropped.
+// was known, with it all that have a higher key or reach one. So once all sizes are known, the
+// targets that are served are always the first ones by key that fit together, regardless of
+// which ones respond first: as long as more is reserved than fits, some target after those has
+// reserved memory, and the last one is dropped.
 //
 // Its methods lock memory.mu, except for those whose caller holds it: add, drop, key, last and
 // release.

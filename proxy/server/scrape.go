@@ -141,8 +141,10 @@ const minReserve = 500 * time.Millisecond
 // enough to merge and write the response before the client times out. reserve is the expected
 // time to merge and write, as far as it is known from other scrapes and from the bytes received.
 // Because both can mislead, the targets get at least half of the client's time, if timeout
-// allows it, unless merging the families received takes longer than the other half.
+// allows it, unless merging the families received takes longer than the other half. Even then
+// they get a tenth.
 func budget(client, timeout, reserve, merging time.Duration) time.Duration {
-	atMost := max(client-minReserve, client/2)
-	return min(timeout, max(min(atMost, client-reserve-reserve/2), client/2), max(atMost-merging, client/10))
+	expected := max(client-max(minReserve, reserve+reserve/2), client/2)
+	mergeable := max(max(client-minReserve, client/2)-merging, client/10)
+	return min(timeout, expected, mergeable)
 }

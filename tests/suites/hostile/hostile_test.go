@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ type row struct {
 	name        string
 	pods        func() []http.Handler
 	annotations map[string]string
-	formats     []string // that clients ask for; empty = text
+	formats     []string // that clients ask for, by name or Accept header; empty = text
 	scrapes     int      // 0 = 2
 	peak        int      // maximum memory without MEMORY_LIMIT, in MiB; 0 = not tested without
 	limited     bool     // test with MEMORY_LIMIT=64MiB, and a peak of 80 MiB
@@ -26,7 +27,7 @@ type row struct {
 
 func rows() []row {
 	long := strings.Repeat("x", 1<<20)
-	everyFormat := []string{"old text", "openmetrics", "protobuf", "text"}
+	everyFormat := slices.Sorted(maps.Keys(accepts))
 	return []row{
 		{name: "name-100k", pods: func() []http.Handler { return same(1, family(long[:50_000], 12_500, emptyCounter)) }, formats: everyFormat, peak: 128, limited: true, contained: true},
 		{name: "name-400k", pods: func() []http.Handler { return same(1, family(long[:50_000], 87_500, emptyCounter)) }, formats: everyFormat, peak: 128, limited: true, contained: true},

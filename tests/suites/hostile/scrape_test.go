@@ -3,6 +3,7 @@ package hostile
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -31,19 +32,17 @@ var accepts = map[string]string{
 	"protobuf":    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
 }
 
-// sixteenFormats adds all formats with all escapings to accepts, and returns their names.
-func sixteenFormats() (names []string) {
+// sixteenFormats returns the Accept headers of all formats with all escapings.
+func sixteenFormats() (all []string) {
 	for _, escaping := range []string{"allow-utf-8", "underscores", "dots", "values"} {
 		for _, format := range []string{
 			"text/plain;version=0.0.4", "text/plain;version=1.0.0", "application/openmetrics-text;version=1.0.0",
 			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
 		} {
-			name := format + ";escaping=" + escaping
-			accepts[name] = name
-			names = append(names, name)
+			all = append(all, format+";escaping="+escaping)
 		}
 	}
-	return names
+	return all
 }
 
 // pod is what a response says about a pod.
@@ -59,7 +58,8 @@ func scrape(t *testing.T, proxy *testbed.Proxy, format string) map[string]*pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Accept", accepts[format])
+	accept := cmp.Or(accepts[format], format)
+	req.Header.Set("Accept", accept)
 	req.Header.Set("X-Prometheus-Scrape-Timeout-Seconds", strconv.Itoa(scrapeTimeout))
 	client := http.Client{Timeout: scrapeTimeout * time.Second}
 	resp, err := client.Do(req)
@@ -71,7 +71,7 @@ func scrape(t *testing.T, proxy *testbed.Proxy, format string) map[string]*pod {
 		t.Fatalf("%s: status %s", format, resp.Status)
 	}
 	read := podsOfText
-	if strings.Contains(accepts[format], "protobuf") {
+	if strings.Contains(accept, "protobuf") {
 		read = podsOfProtobuf
 	}
 	pods := map[string]*pod{}
